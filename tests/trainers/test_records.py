@@ -1,0 +1,56 @@
+"""A run's folder and its figure."""
+
+import csv
+import sys
+from dataclasses import dataclass
+
+import pytest
+from omegaconf import OmegaConf
+
+from torchrl_mixture.analysis import plot_learning_curve
+from torchrl_mixture.trainers import RunRecord
+
+
+@dataclass
+class Config:
+    seed: int = 7
+
+
+RETURNS = {
+    "return_deterministic_mean": -100.0,
+    "return_deterministic_std": 10.0,
+    "return_sampled_mean": -120.0,
+    "return_sampled_std": 20.0,
+}
+COLLAPSE = {"effective_components": 3.0, "component_information": 0.4}
+
+
+def test_folder_and_late_columns(tmp_path):
+    record = RunRecord("test", Config(), seed=7, root=tmp_path)
+    record.add({"frames": 0, **RETURNS})
+    record.add({"frames": 10, **RETURNS, **COLLAPSE})
+    assert record.path.parent == tmp_path / "test"
+    assert record.path.name.endswith("-7")
+    assert OmegaConf.load(record.path / "config.yaml") == {"seed": 7}
+    with open(record.path / "progress.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["effective_components"] == ""
+    assert rows[1]["effective_components"] == "3.0"
+    assert RunRecord("test", Config(), seed=7, root=tmp_path).path != record.path
+
+
+@pytest.mark.parametrize("extra", [{}, COLLAPSE])
+def test_figure(tmp_path, extra):
+    record = RunRecord("test", Config(), seed=7, root=tmp_path)
+    record.add({"frames": 0, **RETURNS})
+    record.add({"frames": 10, **RETURNS, **extra})
+    path = plot_learning_curve(record.path, tmp_path / "curve.png")
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_without_matplotlib(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    with pytest.raises(ModuleNotFoundError, match=r"torchrl_mixture\[plots\]"):
+        plot_learning_curve(tmp_path, tmp_path / "curve.png")

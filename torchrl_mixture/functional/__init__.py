@@ -1,0 +1,59 @@
+"""The mathematics of mixture policies, as pure functions on tensors.
+
+Shape letters: ``*B`` batch, ``K`` components, ``A`` action size, ``S`` samples.
+"""
+
+from torchrl_mixture.functional.diagnostics import (
+    component_information,
+    effective_components,
+    mean_pairwise_distance,
+)
+from torchrl_mixture.functional.entropy import (
+    cauchy_kl,
+    conditional_entropy,
+    normal_bhattacharyya,
+    normal_kl,
+    pairwise_entropy,
+    weight_entropy,
+)
+from torchrl_mixture.functional.families import CAUCHY, NORMAL, Family
+from torchrl_mixture.functional.implicit import implicit_reparameterization
+from torchrl_mixture.functional.mixture import (
+    choose_component,
+    component_log_prob,
+    mixture_cdf,
+    mixture_log_prob,
+    responsibilities,
+    take_component,
+)
+from torchrl_mixture.functional.quadrature import normal_expectation
+from torchrl_mixture.functional.squashing import ARCTAN, TANH, Squashing
+from torchrl_mixture.functional.surrogates import score_function, straight_through_gumbel
+
+__all__ = [
+    "ARCTAN",
+    "CAUCHY",
+    "NORMAL",
+    "TANH",
+    "Family",
+    "Squashing",
+    "cauchy_kl",
+    "choose_component",
+    "component_information",
+    "component_log_prob",
+    "conditional_entropy",
+    "effective_components",
+    "implicit_reparameterization",
+    "mean_pairwise_distance",
+    "mixture_cdf",
+    "mixture_log_prob",
+    "normal_bhattacharyya",
+    "normal_expectation",
+    "normal_kl",
+    "pairwise_entropy",
+    "responsibilities",
+    "score_function",
+    "straight_through_gumbel",
+    "take_component",
+    "weight_entropy",
+]

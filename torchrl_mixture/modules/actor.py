@@ -1,0 +1,163 @@
+"""The mixture policy as a TorchRL actor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from tensordict.nn import TensorDictModule
+from tensordict.utils import NestedKey
+from torch import Tensor, nn
+from torchrl.data import Bounded, Composite, TensorSpec
+from torchrl.modules import MLP, ProbabilisticActor
+
+from torchrl_mixture.distributions import (
+    ArctanCauchyMixture,
+    CauchyMixture,
+    ComponentMixture,
+    DeterministicRule,
+    NormalMixture,
+    TanhNormalMixture,
+)
+from torchrl_mixture.modules.extractor import MixtureParamExtractor, spread_locations
+
+__all__ = ["Base", "mixture_actor"]
+
+Base = Literal["tanh_normal", "normal", "arctan_cauchy", "cauchy"]
+
+_DISTRIBUTIONS: dict[str, type[ComponentMixture]] = {
+    "tanh_normal": TanhNormalMixture,
+    "normal": NormalMixture,
+    "arctan_cauchy": ArctanCauchyMixture,
+    "cauchy": CauchyMixture,
+}
+_SQUASHED = ("tanh_normal", "arctan_cauchy")
+
+
+def mixture_actor(
+    action_spec: TensorSpec,
+    num_components: int,
+    *,
+    observation_spec: Composite | None = None,
+    in_keys: Sequence[NestedKey] = ("observation",),
+    num_cells: Sequence[int] = (256, 256),
+    activation_class: type[nn.Module] = nn.ReLU,
+    net: nn.Module | None = None,
+    base: Base = "tanh_normal",
+    learn_weights: bool = True,
+    loc_spread: float = 0.0,
+    deterministic: DeterministicRule = "heaviest",
+    scale_mapping: str = "biased_softplus_1.0",
+    scale_lb: float = 1e-4,
+    **mlp_kwargs: Any,
+) -> ProbabilisticActor:
+    r"""A policy that is a mixture: network, parameters, distribution, action.
+
+    .. math::
+        \pi(a \mid s) = \sum_{k=1}^K w_k(s)\, p\left(a;\, \mu_k(s), \sigma_k(s)\right)
+
+    One trunk, whose last layer gives weights, locations and scales of all components. Where
+    ``low`` and ``high`` of the action are needed they are taken from the spec. The actor writes
+    the action alone.
+
+    Arguments:
+        action_spec: the action's spec, ``[*B, A]``; bounded for a squashed base.
+        num_components: the number of components :math:`K`.
+        observation_spec: where the input's size is read; without it the first layer is lazy.
+        in_keys: what the network reads; several are concatenated.
+        num_cells: widths of the hidden layers.
+        activation_class: activation between the layers.
+        net: a network of your own in place of the MLP, with :math:`K(2A + 1)` outputs
+            (:math:`2KA` without weights).
+        base: the components: ``"tanh_normal"``, ``"normal"``, ``"arctan_cauchy"``, ``"cauchy"``.
+        learn_weights: learn the weights; if not, they stay :math:`1/K`.
+        loc_spread: how far apart the components start, before squashing; with 0 they differ by
+            the network's initialisation alone. See
+            :func:`~torchrl_mixture.modules.spread_locations`.
+        deterministic: the deterministic action, ``"heaviest"`` or ``"densest"``.
+        scale_mapping: see :class:`~torchrl_mixture.modules.MixtureParamExtractor`.
+        scale_lb: smallest scale.
+        **mlp_kwargs: further arguments of TorchRL's ``MLP``.
+
+    Returns:
+        A TorchRL ``ProbabilisticActor``.
+
+    Raises:
+        ValueError: where the action is discrete or unbounded, or an argument is not one of those
+            allowed.
+
+    Example:
+        >>> import torch
+        >>> from tensordict import TensorDict
+        >>> from torchrl.data import Bounded
+        >>> actor = mixture_actor(Bounded(-2.0, 2.0, (1,)), num_components=5, num_cells=(64, 64))
+        >>> actor(TensorDict({"observation": torch.zeros(8, 3)}, [8]))["action"].shape
+        torch.Size([8, 1])
+    """
+    if base not in _DISTRIBUTIONS:
+        raise ValueError(f"base must be one of {sorted(_DISTRIBUTIONS)}, got {base!r}.")
+    if deterministic not in ("heaviest", "densest"):
+        raise ValueError(f"deterministic must be 'heaviest' or 'densest', got {deterministic!r}.")
+    if isinstance(action_spec, Composite):
+        action_spec = action_spec["action"]
+    if not action_spec.dtype.is_floating_point:
+        raise ValueError(f"action_spec must be continuous, got {action_spec}.")
+    size = action_spec.shape[-1]
+    offset = spread_locations(num_components, size, loc_spread) if loc_spread else None
+    extractor = MixtureParamExtractor(
+        num_components, scale_mapping, scale_lb, learn_weights=learn_weights, loc_offset=offset
+    )
+    if net is None:
+        net = MLP(
+            in_features=_input_size(observation_spec, in_keys),
+            out_features=num_components * (2 * size + learn_weights),
+            num_cells=num_cells,
+            activation_class=activation_class,
+            **mlp_kwargs,
+        )
+    distribution_kwargs: dict[str, Any] = {"deterministic": deterministic}
+    if base in _SQUASHED:
+        distribution_kwargs |= _box(action_spec)
+    parameters = ["logits", "loc", "scale"]
+    actor = ProbabilisticActor(
+        TensorDictModule(_Chain(net, extractor), in_keys=list(in_keys), out_keys=parameters),
+        in_keys=parameters,
+        spec=Composite(action=action_spec),
+        distribution_class=_DISTRIBUTIONS[base],
+        distribution_kwargs=distribution_kwargs,
+    )
+    return actor.select_out_keys("action")
+
+
+class _Chain(nn.Sequential):
+    """A sequential whose first module may take several inputs."""
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        net, extractor = self
+        return extractor(net(*inputs))
+
+
+def _input_size(observation_spec: Composite | None, in_keys: Sequence[NestedKey]) -> int | None:
+    if observation_spec is None:
+        return None
+    missing = [key for key in in_keys if key not in observation_spec.keys(True)]
+    if missing:
+        raise ValueError(
+            f"in_keys must be in observation_spec, which has "
+            f"{sorted(map(str, observation_spec.keys(True, True)))}; got {missing}."
+        )
+    return sum(observation_spec[key].shape[-1] for key in in_keys)
+
+
+def _box(action_spec: TensorSpec) -> dict[str, float | Tensor]:
+    """Edges of the action's box: numbers where all dimensions share them, else ``[A]``."""
+    if not isinstance(action_spec, Bounded):
+        raise ValueError(f"action_spec must be bounded for a squashed base, got {action_spec}.")
+    edges = {}
+    for name in ("low", "high"):
+        edge = getattr(action_spec.space, name)
+        edge = edge.reshape(-1, edge.shape[-1])[0]
+        if not edge.isfinite().all():
+            raise ValueError(f"action_spec must have finite bounds, got {name} {edge.tolist()}.")
+        edges[name] = edge[0].item() if (edge == edge[0]).all() else edge
+    return edges

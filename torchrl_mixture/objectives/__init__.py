@@ -1,0 +1,25 @@
+"""Losses for mixture policies, in TorchRL's conventions."""
+
+from torchrl_mixture.objectives.estimators import (
+    EstimatorName,
+    GradientEstimator,
+    GumbelSoftmax,
+    HalfReparam,
+    Implicit,
+    Likelihood,
+    Marginal,
+    QFunction,
+)
+from torchrl_mixture.objectives.sac import MixtureSACLoss
+
+__all__ = [
+    "EstimatorName",
+    "GradientEstimator",
+    "GumbelSoftmax",
+    "HalfReparam",
+    "Implicit",
+    "Likelihood",
+    "Marginal",
+    "MixtureSACLoss",
+    "QFunction",
+]
