@@ -16,7 +16,7 @@ from torchrl.objectives import SACLoss
 
 
 class CountingEnv(gymnasium.Env):
-    """The observation is ``(episode, step)``, the reward the action; 3 to 7 steps if ``random``."""
+    """The observation is ``(episode, step)``, the reward the action; 3 to 7 steps if random."""
 
     observation_space = gymnasium.spaces.Box(0.0, np.inf, (2,), np.float64)
     action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)

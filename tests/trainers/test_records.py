@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 from omegaconf import OmegaConf
 
-from torchrl_mixture.analysis import plot_learning_curve
+from torchrl_mixture.analysis import plot_learning_curve, read_progress, report_run
 from torchrl_mixture.trainers import RunRecord
 
 
@@ -49,8 +49,25 @@ def test_figure(tmp_path, extra):
     assert "matplotlib.pyplot" not in sys.modules
 
 
+def test_report(tmp_path):
+    record = RunRecord("test", Config(), seed=7, root=tmp_path)
+    record.add({"frames": 0, **RETURNS})
+    record.add({"frames": 10, **RETURNS, **COLLAPSE, "return_deterministic_mean": -7.4})
+    assert read_progress(record.path)["frames"] == [0.0, 10.0]
+    sentence, folder, figure = report_run(record.path).splitlines()
+    assert sentence == (
+        "In 10 frames the mean return went from -100 to -7, with 3.0 effective components."
+    )
+    assert folder.endswith(str(record.path))
+    assert figure.endswith("curve.png")
+    assert (record.path / "curve.png").is_file()
+
+
 def test_without_matplotlib(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    record = RunRecord("test", Config(), seed=7, root=tmp_path)
+    record.add({"frames": 0, **RETURNS})
     with pytest.raises(ModuleNotFoundError, match=r"torchrl_mixture\[plots\]"):
-        plot_learning_curve(tmp_path, tmp_path / "curve.png")
+        plot_learning_curve(record.path, tmp_path / "curve.png")
+    assert report_run(record.path).splitlines()[-1].startswith("no figure: Matplotlib is missing")

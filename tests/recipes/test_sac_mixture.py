@@ -1,0 +1,143 @@
+"""The recipe from end to end, a few hundred frames long."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torchrl.checkpoint import Checkpoint
+from torchrl.objectives import SACLoss
+
+from torchrl_mixture.analysis import read_progress
+from torchrl_mixture.trainers import gym_env, load_config
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+SHORT = [
+    "collector.total_frames=260",
+    "collector.init_random_frames=200",
+    "evaluation.interval=130",
+    "evaluation.episodes=2",
+    "network.hidden_sizes=[8]",
+    "policy.num_components=3",
+    "optim.batch_size=8",
+]
+
+
+@pytest.fixture
+def recipe(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(RECIPES))
+    monkeypatch.chdir(tmp_path)
+    import sac_mixture
+
+    return sac_mixture
+
+
+def test_writes_its_record(recipe, tmp_path):
+    config = load_config(recipe.Config, [*SHORT, "seed=3"])
+    path = recipe.train(config)
+    assert path.parent == Path("runs/sac_mixture")
+    assert path.name.endswith("-3")
+    assert OmegaConf.load(path / "config.yaml") == OmegaConf.structured(config)
+
+    progress = read_progress(path)
+    assert progress["frames"] == [0, 130, 260]
+    assert progress["updates"] == [0, 0, 70]  # the batch that ends the warm-up is followed by ten
+    learned = ("loss_actor", "loss_qvalue", "effective_components", "component_information")
+    assert all(torch.isfinite(torch.tensor(progress[key][-1])) for key in learned)
+    assert 1 <= progress["effective_components"][-1] <= 3
+    assert progress["component_distance"][-1] > 0
+    assert all(mean < 0 for mean in progress["return_sampled_mean"])
+
+
+def test_checkpoint_restores_the_loss(recipe):
+    config = load_config(recipe.Config, [*SHORT, "seed=4"])
+    path = recipe.train(config)
+    env = gym_env(config.env.name)
+    critics = [recipe.make_critic(config, env) for _ in range(2)]
+    loss = recipe.make_loss(config, recipe.make_actor(config, env), critics)
+    loss.make_value_estimator(gamma=config.optim.gamma)
+    before = loss.log_alpha.clone()
+    Checkpoint(loss_module=loss).load(path / "checkpoints" / "final", components=["loss_module"])
+    assert not loss.log_alpha.equal(before)
+    action = loss.actor_network(env.reset())["action"]
+    assert env.action_spec.is_in(action)
+
+
+def test_same_seed_same_run(recipe):
+    config = load_config(recipe.Config, SHORT)
+    first, second = (read_progress(recipe.train(config)) for _ in range(2))
+    for key in ("return_deterministic_mean", "return_sampled_mean", "loss_qvalue", "alpha"):
+        assert first[key][-1] == second[key][-1]
+
+
+@pytest.mark.parametrize("name", ["gumbel", "likelihood", "marginal", "implicit"])
+def test_estimators(recipe, name):
+    config = load_config(
+        recipe.Config,
+        [*SHORT, f"loss.gradient_estimator={name}", "collector.total_frames=210"],
+    )
+    assert read_progress(recipe.train(config))["updates"][-1] == 20
+
+
+def test_another_loss(recipe):
+    def make_loss(config, actor, critics):
+        return SACLoss(actor, critics, loss_function="l2")
+
+    config = load_config(recipe.Config, [*SHORT, "policy.num_components=1"])
+    progress = read_progress(recipe.train(config, make_loss))
+    assert progress["updates"][-1] == 70
+    assert "effective_components" not in progress
+
+
+@pytest.mark.parametrize(
+    ("argument", "line"),
+    [
+        (
+            "optim.learning_rate=3",
+            "optim.learning_rate=3: expected a known key, "
+            "the nearest is optim.lr (a number above 0).",
+        ),
+        (
+            "env.name=CartPole-v1",
+            "env.name=CartPole-v1, with actions Discrete(2): expected a flat, bounded Box.",
+        ),
+        ("collector.total_frames=1005", "collector.total_frames=1005: expected a multiple of 10."),
+        ("optim.utd_ratio=0.33", "optim.utd_ratio=0.33: expected a multiple of 1/10"),
+        ("optim.utd_ratio=0.01", "optim.utd_ratio=0.01: expected a multiple of 1/10"),
+    ],
+)
+def test_refusals(recipe, argument, line, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["sac_mixture.py", argument])
+    with pytest.raises(SystemExit) as exit_info:
+        recipe.main()
+    assert exit_info.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(line)
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_as_a_script(tmp_path):
+    def run(*arguments):
+        command = [sys.executable, str(RECIPES / "sac_mixture.py"), *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    refused = run("optim.lr=fast")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == "optim.lr=fast: expected a number above 0.\n"
+
+    finished = run(*SHORT)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert "In 260 frames the mean return went from" in finished.stdout
+    (folder,) = (tmp_path / "runs" / "sac_mixture").iterdir()
+    written = {file.name for file in folder.iterdir()}
+    assert written == {"config.yaml", "progress.csv", "checkpoints", "curve.png"}
+
+
+@pytest.mark.parametrize("preset", [path.stem for path in (RECIPES / "config").glob("*.yaml")])
+def test_presets_fit_the_recipe(recipe, preset):
+    config = load_config(recipe.Config, [f"preset={preset}"])
+    assert recipe.updates_per_batch(config) > 0
+    assert gym_env(config.env.name).action_spec.ndim == 1

@@ -1,0 +1,31 @@
+"""What a finished run has to say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torchrl_mixture.analysis.figures import plot_learning_curve
+from torchrl_mixture.analysis.records import read_progress
+
+
+def report_run(run_dir: str | Path) -> str:
+    """Draw a run's ``curve.png`` and say in a sentence what was learned.
+
+    Arguments:
+        run_dir: a run's folder, with its ``progress.csv``.
+
+    Returns:
+        the sentence, the folder and the figure, a line each; without Matplotlib the last line
+        says how to get one.
+    """
+    columns = read_progress(run_dir)
+    returns = columns["return_deterministic_mean"]
+    sentence = f"In {columns['frames'][-1]:.0f} frames the mean return went from "
+    sentence += f"{returns[0]:.0f} to {returns[-1]:.0f}"
+    if "effective_components" in columns:  # losses of single-Gaussian policies have none
+        sentence += f", with {columns['effective_components'][-1]:.1f} effective components"
+    try:
+        figure = f"The curve is in {plot_learning_curve(run_dir, Path(run_dir) / 'curve.png')}"
+    except ModuleNotFoundError as error:
+        figure = str(error)
+    return f"{sentence}.\nThe run is in {run_dir}\n{figure}"

@@ -1,0 +1,45 @@
+"""The folder that a run leaves behind."""
+
+from __future__ import annotations
+
+import csv
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+
+class RunRecord:
+    """A run's folder: ``config.yaml``, ``progress.csv``, and room for checkpoints and figures.
+
+    Arguments:
+        name: the run's kind, usually the recipe's name.
+        config: the resolved settings, an instance of a dataclass.
+        seed: the run's seed, part of the folder's name.
+        root: where the folders of all runs lie.
+    """
+
+    def __init__(self, name: str, config: Any, seed: int, root: str | Path = "runs") -> None:
+        time = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+        self.path = Path(root) / name / f"{time}-{seed}"
+        self.path.mkdir(parents=True)
+        OmegaConf.save(OmegaConf.structured(config), self.path / "config.yaml")
+        self.rows: list[dict[str, float]] = []
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where the checkpoint of the finished run goes."""
+        return self.path / "checkpoints" / "final"
+
+    def add(self, row: dict[str, float]) -> None:
+        """Append a row to ``progress.csv``; a value that a row lacks stays empty.
+
+        The file is written whole, since the losses' columns appear with the first update.
+        """
+        self.rows.append(row)
+        columns = list(dict.fromkeys(key for row in self.rows for key in row))
+        with open(self.path / "progress.csv", "w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(self.rows)
