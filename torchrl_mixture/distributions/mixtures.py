@@ -120,29 +120,33 @@ class _Squashed(ComponentMixture):
         deterministic: DeterministicRule = "heaviest",
     ) -> None:
         super().__init__(logits, loc, scale, deterministic=deterministic)
-        self.low = self._bound("low", low)
-        self.high = self._bound("high", high)
+        if isinstance(low, Tensor) or isinstance(high, Tensor):
+            low, high = self._edge("low", low), self._edge("high", high)
+        self.low, self.high = low, high
         self._half_width = 0.5 * (self.high - self.low)
         self._center = 0.5 * (self.high + self.low)
         # One comparison a construction, as in TorchRL's TanhNormal; a tracer cannot take it.
-        if not torch.compiler.is_compiling() and not _all_positive(self._half_width):
-            raise ValueError(f"low must be below high everywhere, got low {low} and high {high}.")
+        if not torch.compiler.is_compiling() and not _is_width(self._half_width):
+            raise ValueError(
+                f"low must be below high and both finite, got low {low} and high {high}."
+            )
 
-    def _bound(self, name: str, bound: float | Tensor) -> float | Tensor:
-        if not isinstance(bound, Tensor):
-            return float(bound)
-        if bound.ndim and bound.shape != self.event_shape:
+    def _edge(self, name: str, edge: float | Tensor) -> Tensor:
+        edge = torch.as_tensor(edge, dtype=self.loc.dtype, device=self.loc.device)
+        if edge.ndim and edge.shape != self.event_shape:
             raise ValueError(
                 f"{name} must be a number or have the event shape {tuple(self.event_shape)}, "
-                f"got {tuple(bound.shape)}."
+                f"got {tuple(edge.shape)}."
             )
-        return bound.to(self.loc)
+        return edge
 
     def _settings(self) -> dict[str, Any]:
         return {"low": self.low, "high": self.high, **super()._settings()}
 
     def _squash(self, x: Tensor) -> Tensor:
-        return self._center + self._half_width * self.squashing.forward(x)
+        # Clamped because center + half_width may round to beyond an edge.
+        value = self._center + self._half_width * self.squashing.forward(x)
+        return value.clamp(self.low, self.high)  # type: ignore[arg-type]  # both of one kind
 
     def _unsquash(self, value: Tensor) -> Tensor:
         return self.squashing.inverse((value - self._center) / self._half_width)
@@ -159,14 +163,20 @@ class _Squashed(ComponentMixture):
         inside = self.squashing.inverse(self.squashing.forward(x))
         return self._half_width * self.squashing.log_slope(inside).exp()
 
+    def cdf(self, value: Tensor) -> Tensor:
+        inside = super().cdf(value)
+        value = value.squeeze(-1)
+        return torch.where(value >= self.high, 1.0, torch.where(value <= self.low, 0.0, inside))
+
     @property
     def support(self) -> constraints.Constraint:
         """The box."""
         return constraints.independent(constraints.interval(self.low, self.high), 1)
 
 
-def _all_positive(width: float | Tensor) -> bool:
-    return bool((width > 0).all()) if isinstance(width, Tensor) else width > 0
+def _is_width(width: float | Tensor) -> bool:
+    valid = (width > 0) & (width < math.inf)
+    return bool(valid.all()) if isinstance(valid, Tensor) else valid
 
 
 class TanhNormalMixture(_Squashed, NormalMixture):
@@ -179,7 +189,8 @@ class TanhNormalMixture(_Squashed, NormalMixture):
     A draw and its score come from the same :math:`x`, so that the score stays exact where the
     tanh rounds to an edge. A stored action is scored through the inverse, exactly for values more
     than 1e-6 of the half-width inside the box; nearer, as if it lay there. With one component it
-    draws and scores what TorchRL's ``TanhNormal`` does from the same seed.
+    draws and scores what TorchRL's ``TanhNormal`` does from the same seed, but for draws within
+    1e-6 of an edge, which that one holds off it.
 
     Arguments:
         logits: unnormalised log-weights, ``[*B, K]``.

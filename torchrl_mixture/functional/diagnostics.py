@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from torchrl_mixture.functional.entropy import weight_entropy
-
 __all__ = ["component_information", "effective_components", "mean_pairwise_distance"]
 
 
@@ -26,8 +24,8 @@ def effective_components(log_weights: Tensor) -> Tensor:
         >>> effective_components(torch.tensor([[1.0, 0.0], [0.0, 1.0]]).log())
         tensor(2.)
     """
-    mean = log_weights.exp().flatten(0, -2).mean(0)
-    return weight_entropy(mean.log()).exp()
+    mean = log_weights.exp().reshape(-1, log_weights.shape[-1]).mean(0)
+    return torch.special.entr(mean).sum(-1).exp()
 
 
 def component_information(log_weights: Tensor, responsibilities: Tensor) -> Tensor:
@@ -65,14 +63,14 @@ def mean_pairwise_distance(distance: Tensor) -> Tensor:
     With the Kullback-Leibler divergence this is the mean Jeffreys divergence.
 
     Arguments:
-        distance: :math:`D(p_i \| p_j)`, ``[*B, K, K]``, :math:`K \ge 2`.
+        distance: :math:`D(p_i \| p_j)`, ``[*B, K, K]``.
 
     Returns:
-        ``[*B]``, in nats.
+        ``[*B]``, in nats; zero for one component.
 
     Example:
         >>> mean_pairwise_distance(torch.tensor([[0.0, 1.0], [3.0, 0.0]]))
         tensor(4.)
     """
     count = distance.shape[-1]
-    return distance.sum((-2, -1)) * (2 / (count * (count - 1)))
+    return distance.sum((-2, -1)) * (2 / max(count * (count - 1), 1))

@@ -38,7 +38,9 @@ def weight_entropy(log_weights: Tensor) -> Tensor:
         >>> weight_entropy(torch.tensor([0.5, 0.5]).log())
         tensor(0.6931)
     """
-    return torch.special.entr(log_weights.exp()).sum(-1)
+    # Not entr(w): where w underflows its slope is infinite, and the gradient would be NaN.
+    finite = log_weights.clamp_min(torch.finfo(log_weights.dtype).min)
+    return -(finite.exp() * finite).sum(-1)
 
 
 def conditional_entropy(log_weights: Tensor, component_entropy: Tensor) -> Tensor:

@@ -65,8 +65,10 @@ def straight_through_gumbel(
         >>> straight_through_gumbel(torch.zeros(2), torch.tensor([0.9, 0.1]), 1.0)
         tensor([1., 0.])
     """
-    # log(0) would put a component of positive weight out of the choice for good.
-    gumbel = -torch.log(-torch.log(uniform.clamp_min(torch.finfo(uniform.dtype).tiny)))
-    soft = torch.softmax((log_weights + gumbel) / temperature, -1)
-    hard = torch.zeros_like(soft).scatter(-1, soft.detach().argmax(-1, keepdim=True), 1.0)
+    # At 0 and 1 the noise would be infinite: no choice at all, or a choice without a softmax.
+    dtype = torch.finfo(uniform.dtype)
+    gumbel = -torch.log(-torch.log(uniform.clamp(dtype.tiny, 1 - dtype.eps)))
+    noisy = log_weights + gumbel
+    soft = torch.softmax(noisy / temperature, -1)
+    hard = torch.zeros_like(soft).scatter(-1, noisy.detach().argmax(-1, keepdim=True), 1.0)
     return hard + (soft - soft.detach())

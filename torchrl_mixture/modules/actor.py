@@ -99,13 +99,20 @@ def mixture_actor(
     if deterministic not in ("heaviest", "densest"):
         raise ValueError(f"deterministic must be 'heaviest' or 'densest', got {deterministic!r}.")
     if isinstance(action_spec, Composite):
+        if "action" not in action_spec.keys():
+            raise ValueError(f"action_spec must have the key 'action', got {action_spec}.")
         action_spec = action_spec["action"]
     if not action_spec.dtype.is_floating_point:
         raise ValueError(f"action_spec must be continuous, got {action_spec}.")
     size = action_spec.shape[-1]
     offset = spread_locations(num_components, size, loc_spread) if loc_spread else None
     extractor = MixtureParamExtractor(
-        num_components, scale_mapping, scale_lb, learn_weights=learn_weights, loc_offset=offset
+        num_components,
+        scale_mapping,
+        scale_lb,
+        action_size=size,
+        learn_weights=learn_weights,
+        loc_offset=offset,
     )
     if net is None:
         net = MLP(
@@ -155,9 +162,12 @@ def _box(action_spec: TensorSpec) -> dict[str, float | Tensor]:
         raise ValueError(f"action_spec must be bounded for a squashed base, got {action_spec}.")
     edges = {}
     for name in ("low", "high"):
-        edge = getattr(action_spec.space, name)
-        edge = edge.reshape(-1, edge.shape[-1])[0]
-        if not edge.isfinite().all():
-            raise ValueError(f"action_spec must have finite bounds, got {name} {edge.tolist()}.")
+        edges_of_all = getattr(action_spec.space, name).reshape(-1, action_spec.shape[-1])
+        edge = edges_of_all[0]
+        if not edge.isfinite().all() or (edges_of_all != edge).any():
+            raise ValueError(
+                f"action_spec must have finite bounds, the same for every environment of a batch, "
+                f"got {name} {edges_of_all.tolist()}."
+            )
         edges[name] = edge[0].item() if (edge == edge[0]).all() else edge
     return edges

@@ -16,13 +16,14 @@ class MixtureParamExtractor(nn.Module):
         [K \mid KA \mid KA] \to \text{logits}, \quad \mu, \quad
         \sigma = \max(\text{mapping}(\cdot), \text{scale\_lb})
 
-    The counterpart of TorchRL's ``NormalParamExtractor``. The action size is read off the input.
+    The counterpart of TorchRL's ``NormalParamExtractor``.
 
     Arguments:
         num_components: the number of components :math:`K`.
         scale_mapping: from the output to the scale: ``"exp"``, ``"softplus"``,
             ``"biased_softplus_b"``, as in TorchRL; the default gives 1 at 0.
-        scale_lb: smallest scale.
+        scale_lb: smallest scale; the default mapping alone stays above 0.01.
+        action_size: the action size :math:`A`; read off the input if not given.
         learn_weights: whether the input holds logits. If not, it has ``2KA`` columns and the
             weights are :math:`1/K`.
         loc_offset: added to the locations, ``[K, A]``, see :func:`spread_locations`.
@@ -45,6 +46,7 @@ class MixtureParamExtractor(nn.Module):
         scale_mapping: str = "biased_softplus_1.0",
         scale_lb: float = 1e-4,
         *,
+        action_size: int | None = None,
         learn_weights: bool = True,
         loc_offset: Tensor | None = None,
     ) -> None:
@@ -54,6 +56,7 @@ class MixtureParamExtractor(nn.Module):
         self.num_components = num_components
         self.scale_mapping = mappings(scale_mapping)
         self.scale_lb = scale_lb
+        self.action_size = action_size
         self.learn_weights = learn_weights
         self.register_buffer("loc_offset", loc_offset)
 
@@ -62,8 +65,8 @@ class MixtureParamExtractor(nn.Module):
         columns, count = features.shape[-1], self.num_components
         num_logits = count if self.learn_weights else 0
         size, rest = divmod(columns - num_logits, 2 * count)
-        if rest or size < 1:
-            per_component = "2A + 1" if self.learn_weights else "2A"
+        if rest or size < 1 or size != (self.action_size or size):
+            per_component = f"2 * {self.action_size or 'A'}" + " + 1" * self.learn_weights
             raise ValueError(
                 f"features must have {count} * ({per_component}) columns, "
                 f"got shape {tuple(features.shape)}."

@@ -81,8 +81,10 @@ def _baseline(
 
 
 def _checked_num_samples(num_samples: int) -> int:
-    if num_samples < 0:
-        raise ValueError(f"num_baseline_samples must be at least 0, got {num_samples}.")
+    if not isinstance(num_samples, int) or num_samples < 0:
+        raise ValueError(
+            f"num_baseline_samples must be an integer of at least 0, got {num_samples}."
+        )
     return num_samples
 
 
@@ -101,7 +103,7 @@ class HalfReparam(GradientEstimator):
         num_baseline_samples: draws for the baseline; 0 for none.
 
     Raises:
-        ValueError: where the number is negative.
+        ValueError: where it is negative or no integer.
 
     Example:
         >>> from torchrl_mixture.distributions import NormalMixture
@@ -137,13 +139,21 @@ class GumbelSoftmax(GradientEstimator):
         \hat\nabla = \nabla c(a), \qquad a = \sum_k z_k\, f(\epsilon_k;\, \mu_k, \sigma_k)
 
     Equations 10 and 11, with noise of its own for every component. :math:`\log\pi(a)` is taken
-    at the preimage of the squashing. Lower temperatures trade bias for variance.
+    at the preimage of the squashing.
+
+    .. warning::
+        The gradient to the weights is biased at every temperature, that to locations and scales
+        is not. As :math:`\tau \to 0` its variance grows as :math:`1/\tau` and its mean tends to
+        :math:`w_1 w_2 \mathbb E[(a_1 - a_2)(c'(a_1) + c'(a_2))/2]`, the trapezium rule for
+        :math:`w_1 w_2 \mathbb E[c(a_1) - c(a_2)]`, which is exact for quadratic costs alone. With
+        squashed components near the edges of the box the variance is large, since
+        :math:`\partial\log\pi/\partial a` is.
 
     Arguments:
-        temperature: :math:`\tau`, positive; kept as a buffer, so that it can be scheduled.
+        temperature: :math:`\tau`, positive; a buffer, so that it can be scheduled.
 
     Raises:
-        ValueError: where the temperature is not positive.
+        ValueError: where the temperature is not positive and finite.
 
     Example:
         >>> estimator = GumbelSoftmax(temperature=0.5)
@@ -154,8 +164,8 @@ class GumbelSoftmax(GradientEstimator):
 
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()
-        if not temperature > 0:
-            raise ValueError(f"temperature must be positive, got {temperature}.")
+        if not 0 < temperature < torch.inf:
+            raise ValueError(f"temperature must be positive and finite, got {temperature}.")
         self.register_buffer("temperature", torch.tensor(float(temperature)))
 
     def forward(
@@ -178,7 +188,7 @@ class Likelihood(GradientEstimator):
         num_baseline_samples: draws for the baseline, as in :class:`HalfReparam`; 0 for none.
 
     Raises:
-        ValueError: where the number is negative.
+        ValueError: where it is negative or no integer.
 
     Example:
         >>> Likelihood(num_baseline_samples=30).num_baseline_samples
