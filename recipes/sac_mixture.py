@@ -212,7 +212,7 @@ def train(config: Config, make_loss: Callable[..., LossModule] = make_loss) -> P
     def evaluate(frames: int) -> dict[str, float]:
         row = evaluator(frames)
         if frames and isinstance(loss, objectives.MixtureSACLoss):
-            diagnostics = loss.mixture_diagnostics(buffer.sample(1_000))
+            diagnostics = loss.mixture_diagnostics(buffer[torch.randint(len(buffer), (1_000,))])
             row |= {key: value.item() for key, value in diagnostics.items() if value.ndim == 0}
         return row
 

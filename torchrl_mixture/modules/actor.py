@@ -133,7 +133,10 @@ def mixture_actor(
         distribution_class=_DISTRIBUTIONS[base],
         distribution_kwargs=distribution_kwargs,
     )
-    return actor.select_out_keys("action")
+    actor = actor.select_out_keys("action")
+    for key in parameters:  # select_out_keys leaves them, and the spec must fit the keys
+        del actor.spec[key]
+    return actor
 
 
 class _Chain(nn.Sequential):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from tensordict import TensorDict, TensorDictBase
 from tensordict.nn import TensorDictModule
+from torch import Tensor
 from torch.func import functional_call
 
 __all__ = ["EnsembleCall"]
@@ -14,7 +17,7 @@ class EnsembleCall:
     """One critic module with stacked parameters, called once for each set of them.
 
     What ``torch.vmap`` over a TensorDict module does for ``in_dims=(None, 0)``, in less time for
-    the few critics of an ensemble: the parameters are swapped as plain tensors.
+    the few critics of an ensemble, because the parameters are swapped as plain tensors.
 
     Arguments:
         network: the critic.
@@ -22,6 +25,15 @@ class EnsembleCall:
 
     def __init__(self, network: TensorDictModule) -> None:
         self.network = network
+        self.out_keys = [key for key in network.out_keys if key != "_"]
+        # named_modules names a module that is used twice once, so that it is swapped once.
+        self._slots = [
+            (f"{prefix}.{name}".removeprefix("."), store, name)
+            for prefix, module in network.named_modules()
+            for store in (module._parameters, module._buffers)
+            for name, value in store.items()
+            if value is not None
+        ]
 
     def __call__(self, tensordict: TensorDictBase, params: TensorDictBase) -> TensorDict:
         """The critics' outputs, with the ensemble first: ``[E, *B]``.
@@ -30,22 +42,25 @@ class EnsembleCall:
             tensordict: the critic's input, ``[*B]``.
             params: its parameters and buffers, each with a leading axis of size ``E``.
         """
-        stacked = params.flatten_keys(".").to_dict()
-        members = zip(*(leaf.unbind(0) for leaf in stacked.values()), strict=True)
-        tensordict = tensordict.select(*self.network.in_keys, strict=False)
-        outputs = [
-            functional_call(
-                self.network,
-                dict(zip(stacked, member, strict=True)),
-                (tensordict.copy(),),
-                tie_weights=False,  # every name is given, tied ones too
-            )
-            for member in members
-        ]
+        flat = params.flatten_keys(".")
+        members = list(zip(*(flat.get(name).unbind(0) for name, *_ in self._slots), strict=True))
+        inputs = tensordict.select(*self.network.in_keys, strict=False)
+        outputs = [self._call_one(inputs.copy(), member) for member in members]
         return TensorDict(
-            {
-                key: torch.stack([output.get(key) for output in outputs])
-                for key in self.network.out_keys
-            },
-            batch_size=(len(outputs), *tensordict.shape),
+            {key: torch.stack([output.get(key) for output in outputs]) for key in self.out_keys},
+            batch_size=(len(members), *inputs.shape),
         )
+
+    def _call_one(self, inputs: TensorDictBase, member: Sequence[Tensor]) -> TensorDictBase:
+        if torch.compiler.is_compiling():
+            values = {name: value for (name, *_), value in zip(self._slots, member, strict=True)}
+            return functional_call(self.network, values, (inputs,), tie_weights=False)
+        # The same without functional_call's look-up of each name at each call.
+        own = [store[name] for _, store, name in self._slots]
+        try:
+            for (_, store, name), value in zip(self._slots, member, strict=True):
+                store[name] = value
+            return self.network(inputs)
+        finally:
+            for (_, store, name), value in zip(self._slots, own, strict=True):
+                store[name] = value

@@ -115,7 +115,10 @@ class MixtureSACLoss(SACLoss):
             set_exploration_type(ExplorationType.RANDOM),
             self.actor_network_params.to_module(self.actor_network, preserve_module_state=False),
         ):
-            return self.actor_network.get_dist(tensordict)
+            # Selected, so that the parameters are not written to the caller's batch.
+            return self.actor_network.get_dist(
+                tensordict.select(*self.actor_network.in_keys, strict=False)
+            )
 
     def actor_loss(self, tensordict: TensorDictBase) -> tuple[Tensor, dict[str, Tensor]]:
         """The actor's loss, and without gradient the log-density and the diagnostics."""
@@ -123,9 +126,10 @@ class MixtureSACLoss(SACLoss):
         critic_input = tensordict.select(*self.qvalue_network.in_keys, strict=False)
 
         def q_function(action: Tensor) -> Tensor:
-            num_samples = action.ndim - 1 - critic_input.ndim
-            scored = critic_input.expand(*action.shape[:num_samples], *critic_input.shape)
-            scored = scored.copy().set(self.tensor_keys.action, action)
+            scored = critic_input.copy()
+            if sample_shape := action.shape[: action.ndim - 1 - scored.ndim]:
+                scored = scored.expand(*sample_shape, *scored.shape)
+            scored.set(self.tensor_keys.action, action)
             scored = self._vmap_qnetworkN0(scored, self._cached_detached_qvalue_params)
             return scored.get(self.tensor_keys.state_action_value).squeeze(-1).amin(0)
 
