@@ -160,19 +160,17 @@ class MixtureSACLoss(SACLoss):
 
         Returns:
             ``component_distance``, the mean pairwise Jeffreys divergence before squashing, in
-            nats; ``component_weight`` ``[K]``, ``component_loc`` and ``component_scale``
+            nats, zero for one component; ``component_weight`` ``[K]``, ``component_loc`` and ``component_scale``
             ``[K, A]``, means over the batch.
         """
         policy = self._policy(tensordict)
         batch = tuple(range(len(policy.batch_shape)))
-        diagnostics = {
+        return {
+            "component_distance": policy.component_distance().mean(),
             "component_weight": policy.weights.mean(batch),
             "component_loc": policy.loc.mean(batch),
             "component_scale": policy.scale.mean(batch),
         }
-        if policy.num_components > 1:
-            diagnostics["component_distance"] = policy.component_distance().mean()
-        return diagnostics
 
 
 @torch.no_grad()
