@@ -160,8 +160,8 @@ class MixtureSACLoss(SACLoss):
 
         Returns:
             ``component_distance``, the mean pairwise Jeffreys divergence before squashing, in
-            nats, zero for one component; ``component_weight`` ``[K]``, ``component_loc`` and ``component_scale``
-            ``[K, A]``, means over the batch.
+            nats, zero for one component; ``component_weight`` ``[K]``, ``component_loc`` and
+            ``component_scale`` ``[K, A]``, means over the batch.
         """
         policy = self._policy(tensordict)
         batch = tuple(range(len(policy.batch_shape)))
