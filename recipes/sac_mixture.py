@@ -42,8 +42,6 @@ from torchrl_mixture.trainers import (
     setting,
 )
 
-Estimator = Literal["half", "gumbel", "likelihood", "marginal", "implicit"]
-
 
 @dataclass
 class EnvConfig:
@@ -53,21 +51,21 @@ class EnvConfig:
 
 @dataclass
 class CollectorConfig:
-    total_frames: int = setting(10_000, above=0)  # environment steps of the whole run
+    total_frames: int = setting(10_000, above=0, at_most=10**12)  # environment steps
     frames_per_batch: int = setting(10, above=0)  # steps between two rounds of updates
     init_random_frames: int = setting(500, at_least=0)  # steps with uniform actions, no updates
 
 
 @dataclass
 class ReplayBufferConfig:
-    size: int = setting(100_000, above=0)  # transitions kept, the oldest overwritten first
+    size: int = setting(100_000, above=0, at_most=10**9)  # transitions kept
 
 
 @dataclass
 class OptimConfig:
     lr: float = setting(1e-3, above=0)  # Adam's step size for actor, critics and temperature
     utd_ratio: float = setting(1.0, above=0)  # updates for each environment step
-    batch_size: int = setting(32, above=0)  # transitions in an update
+    batch_size: int = setting(32, above=0, at_most=10**6)  # transitions in an update
     gamma: float = setting(0.99, at_least=0, at_most=1)  # discount
     tau: float = setting(0.01, above=0, at_most=1)  # share of the critics that targets take on
     compile: bool = False  # compile the update: a minute to start, then about three times faster
@@ -88,7 +86,7 @@ class PolicyConfig:
 
 @dataclass
 class LossConfig:
-    gradient_estimator: Estimator = "half"  # of the actor's loss
+    gradient_estimator: objectives.EstimatorName = "half"  # of the actor's loss
     num_baseline_samples: int = setting(1, at_least=0)  # of half and likelihood
     temperature: float = setting(1.0, above=0)  # of gumbel: low is less biased, more variable
     loss_function: Literal["l2", "smooth_l1"] = "l2"  # of the critics
@@ -118,7 +116,7 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
-    seed: int = setting(0, at_least=0)
+    seed: int = setting(0, at_least=0, at_most=2**31 - 1)
 
 
 def make_actor(config: Config, env: EnvBase) -> ProbabilisticActor:
@@ -183,6 +181,9 @@ def updates_per_batch(config: Config) -> int:
         frames = getattr(config.collector, key)
         if frames % batch:
             raise ConfigError(f"collector.{key}", frames, f"a multiple of {batch}")
+    warm_up, total = config.collector.init_random_frames, config.collector.total_frames
+    if warm_up >= total:
+        raise ConfigError("collector.init_random_frames", warm_up, f"less than {total} frames")
     updates = round(batch * ratio)
     if updates < 1 or not math.isclose(updates, batch * ratio):
         raise ConfigError("optim.utd_ratio", ratio, f"a multiple of 1/{batch} (frames_per_batch)")

@@ -22,5 +22,5 @@ def test_program_runs(number, capsys):
 
 
 def test_swap_takes_ten_lines():
-    body = PROGRAMS[0].split("\n\n")[-1].strip()
-    assert len(body.splitlines()) == 10
+    imports, ours, body, prints = PROGRAMS[0].split("\n\n")
+    assert len(body.splitlines()) == 10 and ";" not in body

@@ -1,3 +1,3 @@
-"""Mixture policies for TorchRL: actors, losses and collectors."""
+"""Mixture policies for TorchRL: distributions, actors and losses."""
 
 __version__ = "0.1.0"

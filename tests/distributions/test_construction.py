@@ -1,5 +1,6 @@
 """Arguments, errors, dtype and device, expansion, support, transforms."""
 
+import numpy as np
 import pytest
 import torch
 from mixture_cases import CASES, every_case, parameters_of, squashed_cases
@@ -193,3 +194,17 @@ def test_base_class_is_abstract():
     with pytest.raises(TypeError, match="abstract"):
         ComponentMixture(torch.zeros(1), torch.zeros(1, 1), torch.ones(1, 1))
     assert issubclass(TanhNormalMixture, NormalMixture)
+
+
+@pytest.mark.parametrize("method", ["log_prob", "component_log_prob", "responsibilities", "cdf"])
+def test_value_whose_last_axis_is_not_the_action_is_refused(method):
+    mixture = TanhNormalMixture(torch.zeros(4, 2), torch.zeros(4, 2, 1), torch.ones(4, 2, 1))
+    with pytest.raises(ValueError, match=r"A = 1, got \(4,\) for batch shape \(4,\)"):
+        getattr(mixture, method)(torch.zeros(4))
+
+
+def test_edges_as_lists_and_arrays():
+    parameters = torch.zeros(2), torch.zeros(2, 2), torch.ones(2, 2)
+    for kind in (list, np.array):
+        mixture = TanhNormalMixture(*parameters, low=kind([-1.0, -2.0]), high=kind([1.0, 3.0]))
+        assert mixture.support.check(mixture.sample((100,))).all()

@@ -6,6 +6,7 @@ from tensordict import TensorDict
 from torch import nn
 from torchrl.data import Bounded
 from torchrl.modules import ValueOperator
+from torchrl.objectives import SACLoss
 
 from torchrl_mixture.distributions import TanhNormalMixture
 from torchrl_mixture.modules import mixture_actor
@@ -37,7 +38,12 @@ def train(make_loss, estimator, num_components, steps):
     nn.init.zeros_(net.bias)
     actor = mixture_actor(Bounded(-1.0, 1.0, (1,)), num_components, net=net, loc_spread=0.5)
     critics = [ValueOperator(Bimodal(), in_keys=["observation", "action"]) for _ in range(2)]
-    loss = make_loss(estimator, actor=actor, critics=critics, alpha_init=ALPHA, fixed_alpha=True)
+    if estimator == "stock":
+        loss = SACLoss(actor, critics, alpha_init=ALPHA, fixed_alpha=True)
+    else:
+        loss = make_loss(
+            estimator, actor=actor, critics=critics, alpha_init=ALPHA, fixed_alpha=True
+        )
     batch = TensorDict({"observation": torch.ones(256, 1)}, [256])
     optimizer = torch.optim.Adam(net.parameters(), 3e-2)
     for step in range(steps):
@@ -64,8 +70,9 @@ def divergence(policy, best):
         (Likelihood(num_baseline_samples=30), 0.005),
         ("marginal", 0.005),
         ("implicit", 0.005),
+        ("stock", 0.005),
     ],
-    ids=["half", "likelihood", "likelihood of 30", "marginal", "implicit"],
+    ids=["half", "likelihood", "likelihood of 30", "marginal", "implicit", "TorchRL's SACLoss"],
 )
 def test_finds_the_best_policy(estimator, most, make_loss):
     policy, best = train(make_loss, estimator, 2, 400)

@@ -103,6 +103,12 @@ def test_another_loss(recipe):
             "env.name=CartPole-v1",
             "env.name=CartPole-v1, with actions Discrete(2): expected a flat, bounded Box.",
         ),
+        (
+            "collector.init_random_frames=10000",
+            "collector.init_random_frames=10000: expected less than 10000 frames.",
+        ),
+        ("optim.lr=inf", "optim.lr=inf: expected a number above 0."),
+        ("device=cuda", "device=cuda: expected a known key; --help lists them."),
         ("collector.total_frames=1005", "collector.total_frames=1005: expected a multiple of 10."),
         ("optim.utd_ratio=0.33", "optim.utd_ratio=0.33: expected a multiple of 1/10"),
         ("optim.utd_ratio=0.01", "optim.utd_ratio=0.01: expected a multiple of 1/10"),
@@ -141,3 +147,67 @@ def test_presets_fit_the_recipe(recipe, preset):
     config = load_config(recipe.Config, [f"preset={preset}"])
     assert recipe.updates_per_batch(config) > 0
     assert gym_env(config.env.name).action_spec.ndim == 1
+
+
+def test_settings_reach_the_policy_and_the_loss(recipe):
+    arguments = {
+        "policy.num_components": "4",
+        "policy.learn_weights": "false",
+        "policy.loc_spread": "0.7",
+        "policy.deterministic": "densest",
+        "loss.loss_function": "smooth_l1",
+        "loss.alpha_init": "0.3",
+        "loss.fixed_alpha": "true",
+        "network.hidden_sizes": "[8]",
+    }
+    config = load_config(recipe.Config, [f"{key}={value}" for key, value in arguments.items()])
+    env = gym_env(config.env.name)
+    actor = recipe.make_actor(config, env)
+    loss = recipe.make_loss(config, actor, [recipe.make_critic(config, env) for _ in range(2)])
+    policy = actor.get_dist(env.reset())
+    assert policy.num_components == 4 and policy.deterministic == "densest"
+    assert policy.weights.tolist() == [0.25] * 4
+    assert actor.module[0].module[1].loc_offset.max().item() == pytest.approx(0.7)
+    assert loss.loss_function == "smooth_l1"
+    assert loss.log_alpha.exp().item() == pytest.approx(0.3) and not loss.log_alpha.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("arguments", "estimator"),
+    [
+        (["half", "loss.num_baseline_samples=7"], "HalfReparam(num_baseline_samples=7)"),
+        (["likelihood", "loss.num_baseline_samples=0"], "Likelihood(num_baseline_samples=0)"),
+        (["gumbel", "loss.temperature=0.5"], "GumbelSoftmax(temperature=0.5)"),
+        (["marginal"], "Marginal()"),
+        (["implicit"], "Implicit()"),
+    ],
+)
+def test_settings_reach_the_estimator(recipe, arguments, estimator):
+    name, *rest = arguments
+    config = load_config(recipe.Config, [f"loss.gradient_estimator={name}", *rest])
+    env = gym_env(config.env.name)
+    critics = [recipe.make_critic(config, env) for _ in range(2)]
+    loss = recipe.make_loss(config, recipe.make_actor(config, env), critics)
+    assert repr(loss.gradient_estimator) == estimator
+
+
+@pytest.mark.parametrize(
+    ("preset", "hidden", "batch", "tau", "size"),
+    [("classic", [64, 64], 32, 0.01, 100_000), ("mujoco", [256, 256], 100, 0.005, 1_000_000)],
+)
+def test_presets_have_the_papers_values(recipe, preset, hidden, batch, tau, size):
+    config = load_config(recipe.Config, [f"preset={preset}"])
+    assert config.network.hidden_sizes == hidden
+    assert (config.optim.batch_size, config.optim.tau) == (batch, tau)
+    assert config.replay_buffer.size == size
+    assert config.loss.num_baseline_samples == 30
+    assert config.policy.num_components == 5
+    assert config.loss.fixed_alpha == (preset == "classic")
+
+
+def test_help_lists_every_key(recipe, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        load_config(recipe.Config, ["--help"])
+    printed = capsys.readouterr().out
+    assert exit_info.value.code == 0
+    assert "loss.gradient_estimator=half" in printed and "optim.tau=0.01" in printed

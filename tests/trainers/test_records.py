@@ -56,7 +56,7 @@ def test_report(tmp_path):
     assert read_progress(record.path)["frames"] == [0.0, 10.0]
     sentence, folder, figure = report_run(record.path).splitlines()
     assert sentence == (
-        "In 10 frames the mean return went from -100 to -7, with 3.0 effective components."
+        "In 10 frames the mean return went from -100 to -7.4, with 3.0 effective components."
     )
     assert folder.endswith(str(record.path))
     assert figure.endswith("curve.png")

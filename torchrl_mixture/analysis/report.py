@@ -21,7 +21,7 @@ def report_run(run_dir: str | Path) -> str:
     columns = read_progress(run_dir)
     returns = columns["return_deterministic_mean"]
     sentence = f"In {columns['frames'][-1]:.0f} frames the mean return went from "
-    sentence += f"{returns[0]:.0f} to {returns[-1]:.0f}"
+    sentence += f"{returns[0]:.4g} to {returns[-1]:.4g}"
     if "effective_components" in columns:  # losses of single-Gaussian policies have none
         sentence += f", with {columns['effective_components'][-1]:.1f} effective components"
     try:

@@ -124,29 +124,54 @@ class MixtureDensity(Distribution, ABC):
         log_prob = F.mixture_log_prob(x, self.log_weights, self.loc, self.scale, self.family)
         return log_prob - self._log_slope(x)
 
+    def _preimage(self, value: Tensor) -> Tensor:
+        """What a value was before squashing. Its last axis is checked: it would broadcast."""
+        if value.shape[-1:] != self.event_shape:
+            raise ValueError(
+                f"value must be [*S, *B, A] with A = {self.event_shape[0]}, "
+                f"got {tuple(value.shape)} for batch shape {tuple(self.batch_shape)}."
+            )
+        return self._unsquash(value)
+
     def log_prob(self, value: Tensor) -> Tensor:
-        """The mixture's log-density, ``[*S, *B]``, squashing and box included."""
-        return self._log_prob_at(self._unsquash(value))
+        """The mixture's log-density, ``[*S, *B]``, squashing and box included.
+
+        Arguments:
+            value: :math:`a`, ``[*S, *B, A]``.
+
+        Raises:
+            ValueError: where the last axis is not of the action's size.
+        """
+        return self._log_prob_at(self._preimage(value))
 
     def component_log_prob(self, value: Tensor) -> Tensor:
-        """The log-density under each component, ``[*S, *B, K]``."""
-        x = self._unsquash(value)
+        """The log-density under each component, ``[*S, *B, K]``; arguments as :meth:`log_prob`."""
+        x = self._preimage(value)
         log_prob = F.component_log_prob(x, self.loc, self.scale, self.family)
         log_slope = self._log_slope(x)
         return log_prob - (log_slope.unsqueeze(-1) if isinstance(log_slope, Tensor) else log_slope)
 
     def responsibilities(self, value: Tensor) -> Tensor:
-        """The probability that each component drew the value, ``[*S, *B, K]``."""
-        x = self._unsquash(value)
+        """The probability that each component drew the value, ``[*S, *B, K]``.
+
+        Arguments are those of :meth:`log_prob`.
+        """
+        x = self._preimage(value)
         return F.responsibilities(x, self.log_weights, self.loc, self.scale, self.family)
 
     def cdf(self, value: Tensor) -> Tensor:
-        """The probability of a draw below the value, ``[*S, *B]``, for :math:`A = 1`."""
+        """The probability of a draw below the value, ``[*S, *B]``, for :math:`A = 1`.
+
+        Arguments are those of :meth:`log_prob`.
+
+        Raises:
+            ValueError: where the distribution has more than one dimension.
+        """
         if self.event_shape != (1,):
             raise ValueError(
                 f"cdf needs one dimension, got event shape {tuple(self.event_shape)}."
             )
-        x = self._unsquash(value)
+        x = self._preimage(value)
         return F.mixture_cdf(x, self.log_weights, self.loc, self.scale, self.family)
 
     def component_distance(self) -> Tensor:

@@ -120,7 +120,7 @@ class _Squashed(ComponentMixture):
         deterministic: DeterministicRule = "heaviest",
     ) -> None:
         super().__init__(logits, loc, scale, deterministic=deterministic)
-        if isinstance(low, Tensor) or isinstance(high, Tensor):
+        if not (isinstance(low, int | float) and isinstance(high, int | float)):
             low, high = self._edge("low", low), self._edge("high", high)
         self.low, self.high = low, high
         self._half_width = 0.5 * (self.high - self.low)

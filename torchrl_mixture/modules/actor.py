@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from tensordict.nn import TensorDictModule
 from tensordict.utils import NestedKey
@@ -32,6 +32,7 @@ _DISTRIBUTIONS: dict[str, type[ComponentMixture]] = {
     "cauchy": CauchyMixture,
 }
 _SQUASHED = ("tanh_normal", "arctan_cauchy")
+_PARAMETERS = ["logits", "loc", "scale"]
 
 
 def mixture_actor(
@@ -61,7 +62,8 @@ def mixture_actor(
     the action alone.
 
     Arguments:
-        action_spec: the action's spec, ``[*B, A]``; bounded for a squashed base.
+        action_spec: the action's spec, ``[*B, A]``, or a composite with the key ``"action"`` at
+            its top; bounded for a squashed base.
         num_components: the number of components :math:`K`.
         observation_spec: where the input's size is read; without it the first layer is lazy.
         in_keys: what the network reads; several are concatenated.
@@ -82,6 +84,10 @@ def mixture_actor(
     Returns:
         A TorchRL ``ProbabilisticActor``.
 
+    Source:
+        "Investigating Mixture Policies in Entropy-Regularized Actor-Critic" (2025), section 2 and
+        appendix D.1.
+
     Raises:
         ValueError: where the action is discrete or unbounded, or an argument is not one of those
             allowed.
@@ -94,25 +100,15 @@ def mixture_actor(
         >>> actor(TensorDict({"observation": torch.zeros(8, 3)}, [8]))["action"].shape
         torch.Size([8, 1])
     """
-    if base not in _DISTRIBUTIONS:
-        raise ValueError(f"base must be one of {sorted(_DISTRIBUTIONS)}, got {base!r}.")
-    if deterministic not in ("heaviest", "densest"):
-        raise ValueError(f"deterministic must be 'heaviest' or 'densest', got {deterministic!r}.")
-    if isinstance(action_spec, Composite):
-        if "action" not in action_spec.keys():
-            raise ValueError(f"action_spec must have the key 'action', got {action_spec}.")
-        action_spec = action_spec["action"]
-    if not action_spec.dtype.is_floating_point:
-        raise ValueError(f"action_spec must be continuous, got {action_spec}.")
+    action_spec = _action_leaf(action_spec)
     size = action_spec.shape[-1]
-    offset = spread_locations(num_components, size, loc_spread) if loc_spread else None
     extractor = MixtureParamExtractor(
         num_components,
         scale_mapping,
         scale_lb,
         action_size=size,
         learn_weights=learn_weights,
-        loc_offset=offset,
+        loc_offset=spread_locations(num_components, size, loc_spread) if loc_spread else None,
     )
     if net is None:
         net = MLP(
@@ -122,19 +118,17 @@ def mixture_actor(
             activation_class=activation_class,
             **mlp_kwargs,
         )
-    distribution_kwargs: dict[str, Any] = {"deterministic": deterministic}
-    if base in _SQUASHED:
-        distribution_kwargs |= _box(action_spec)
-    parameters = ["logits", "loc", "scale"]
+    elif mlp_kwargs:
+        raise ValueError(f"net is given, and takes no arguments of an MLP; got {mlp_kwargs}.")
     actor = ProbabilisticActor(
-        TensorDictModule(_Chain(net, extractor), in_keys=list(in_keys), out_keys=parameters),
-        in_keys=parameters,
+        TensorDictModule(_Chain(net, extractor), in_keys=list(in_keys), out_keys=_PARAMETERS),
+        in_keys=_PARAMETERS,
         spec=Composite(action=action_spec),
-        distribution_class=_DISTRIBUTIONS[base],
-        distribution_kwargs=distribution_kwargs,
+        distribution_class=_distribution_class(base),
+        distribution_kwargs=_distribution_kwargs(base, deterministic, action_spec),
     )
     actor = actor.select_out_keys("action")
-    for key in parameters:  # select_out_keys leaves them, and the spec must fit the keys
+    for key in _PARAMETERS:  # select_out_keys leaves them, and the spec must fit the keys
         del actor.spec[key]
     return actor
 
@@ -159,10 +153,38 @@ def _input_size(observation_spec: Composite | None, in_keys: Sequence[NestedKey]
     return sum(observation_spec[key].shape[-1] for key in in_keys)
 
 
+def _action_leaf(action_spec: TensorSpec) -> TensorSpec:
+    if isinstance(action_spec, Composite):
+        if "action" not in action_spec.keys():
+            keys = list(action_spec.keys())
+            raise ValueError(f"action_spec must have the key 'action' at its top, got {keys}.")
+        action_spec = action_spec["action"]
+    if not action_spec.dtype.is_floating_point or not action_spec.shape:
+        raise ValueError(f"action_spec must be continuous, [*B, A], got {_summary(action_spec)}.")
+    return action_spec
+
+
+def _distribution_class(base: str) -> type[ComponentMixture]:
+    if base not in _DISTRIBUTIONS:
+        raise ValueError(f"base must be one of {sorted(_DISTRIBUTIONS)}, got {base!r}.")
+    return _DISTRIBUTIONS[base]
+
+
+def _distribution_kwargs(base: str, deterministic: str, action_spec: TensorSpec) -> dict[str, Any]:
+    if deterministic not in get_args(DeterministicRule):
+        raise ValueError(
+            f"deterministic must be one of {get_args(DeterministicRule)}, got {deterministic!r}."
+        )
+    box = _box(action_spec) if base in _SQUASHED else {}
+    return {"deterministic": deterministic, **box}
+
+
 def _box(action_spec: TensorSpec) -> dict[str, float | Tensor]:
     """Edges of the action's box: numbers where all dimensions share them, else ``[A]``."""
     if not isinstance(action_spec, Bounded):
-        raise ValueError(f"action_spec must be bounded for a squashed base, got {action_spec}.")
+        raise ValueError(
+            f"action_spec must be bounded for a squashed base, got {_summary(action_spec)}."
+        )
     edges = {}
     for name in ("low", "high"):
         edges_of_all = getattr(action_spec.space, name).reshape(-1, action_spec.shape[-1])
@@ -174,3 +196,7 @@ def _box(action_spec: TensorSpec) -> dict[str, float | Tensor]:
             )
         edges[name] = edge[0].item() if (edge == edge[0]).all() else edge
     return edges
+
+
+def _summary(spec: TensorSpec) -> str:
+    return f"{type(spec).__name__} of shape {tuple(spec.shape)} and {spec.dtype}"

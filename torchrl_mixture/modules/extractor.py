@@ -29,7 +29,8 @@ class MixtureParamExtractor(nn.Module):
         loc_offset: added to the locations, ``[K, A]``, see :func:`spread_locations`.
 
     Raises:
-        ValueError: at the first call, where the input's last axis does not divide.
+        ValueError: where there is no component or the smallest scale is negative; at the first
+            call, where the input's last axis does not divide.
 
     Example:
         >>> extractor = MixtureParamExtractor(num_components=5)
@@ -53,6 +54,8 @@ class MixtureParamExtractor(nn.Module):
         super().__init__()
         if num_components < 1:
             raise ValueError(f"num_components must be at least 1, got {num_components}.")
+        if not scale_lb >= 0:
+            raise ValueError(f"scale_lb must be at least 0, got {scale_lb}.")
         self.num_components = num_components
         self.scale_mapping = mappings(scale_mapping)
         self.scale_lb = scale_lb

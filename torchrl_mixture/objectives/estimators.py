@@ -95,7 +95,6 @@ class HalfReparam(GradientEstimator):
         \hat\nabla = \nabla\log w_k\, \left(c(a_k) - b\right) + \nabla c(a_k), \qquad
         k \sim w, \quad a_k = f(\epsilon;\, \mu_k, \sigma_k)
 
-    Equation 9, whose minus between the terms should be a plus (proposition 4.5 has it right).
     The baseline :math:`b` is the mean cost of fresh draws, entropy included; the paper's is the
     mean :math:`-Q` of thirty.
 
@@ -104,6 +103,10 @@ class HalfReparam(GradientEstimator):
 
     Raises:
         ValueError: where it is negative or no integer.
+
+    Source:
+        "Investigating Mixture Policies in Entropy-Regularized Actor-Critic" (2025), equation 9,
+        whose minus between the terms should be a plus (proposition 4.5 has it right).
 
     Example:
         >>> from torchrl_mixture.distributions import NormalMixture
@@ -118,6 +121,9 @@ class HalfReparam(GradientEstimator):
         super().__init__()
         # Not a buffer: it is a shape, which a tensor could not be under compilation.
         self.num_baseline_samples = _checked_num_samples(num_baseline_samples)
+
+    def extra_repr(self) -> str:
+        return f"num_baseline_samples={self.num_baseline_samples}"
 
     def forward(
         self, policy: ComponentMixture, q_function: QFunction, alpha: Tensor
@@ -138,8 +144,8 @@ class GumbelSoftmax(GradientEstimator):
     .. math::
         \hat\nabla = \nabla c(a), \qquad a = \sum_k z_k\, f(\epsilon_k;\, \mu_k, \sigma_k)
 
-    Equations 10 and 11, with noise of its own for every component. :math:`\log\pi(a)` is taken
-    at the preimage of the squashing.
+    Every component has noise of its own. :math:`\log\pi(a)` is taken at the preimage of the
+    squashing.
 
     .. warning::
         The gradient to the weights is biased at every temperature, that to locations and scales
@@ -155,6 +161,10 @@ class GumbelSoftmax(GradientEstimator):
     Raises:
         ValueError: where the temperature is not positive and finite.
 
+    Source:
+        "Investigating Mixture Policies in Entropy-Regularized Actor-Critic" (2025), equations
+        10 and 11, with the temperature inside the exponential.
+
     Example:
         >>> estimator = GumbelSoftmax(temperature=0.5)
         >>> _ = estimator.temperature.fill_(0.3)
@@ -167,6 +177,9 @@ class GumbelSoftmax(GradientEstimator):
         if not 0 < temperature < torch.inf:
             raise ValueError(f"temperature must be positive and finite, got {temperature}.")
         self.register_buffer("temperature", torch.tensor(float(temperature)))
+
+    def extra_repr(self) -> str:
+        return f"temperature={self.temperature.item():.4g}"
 
     def forward(
         self, policy: ComponentMixture, q_function: QFunction, alpha: Tensor
@@ -182,13 +195,16 @@ class Likelihood(GradientEstimator):
     .. math::
         \hat\nabla = \nabla\log\pi(a)\, \left(c(a) - b\right), \qquad a \sim \pi
 
-    Equation 4. It needs no gradient of the critic.
+    It needs no gradient of the critic.
 
     Arguments:
         num_baseline_samples: draws for the baseline, as in :class:`HalfReparam`; 0 for none.
 
     Raises:
         ValueError: where it is negative or no integer.
+
+    Source:
+        "Investigating Mixture Policies in Entropy-Regularized Actor-Critic" (2025), equation 4.
 
     Example:
         >>> Likelihood(num_baseline_samples=30).num_baseline_samples
@@ -198,6 +214,9 @@ class Likelihood(GradientEstimator):
     def __init__(self, num_baseline_samples: int = 1) -> None:
         super().__init__()
         self.num_baseline_samples = _checked_num_samples(num_baseline_samples)
+
+    def extra_repr(self) -> str:
+        return f"num_baseline_samples={self.num_baseline_samples}"
 
     def forward(
         self, policy: ComponentMixture, q_function: QFunction, alpha: Tensor
@@ -217,6 +236,10 @@ class Marginal(GradientEstimator):
         \hat\nabla = \nabla \sum_k w_k\, c(a_k), \qquad a_k = f(\epsilon_k;\, \mu_k, \sigma_k)
 
     It asks the critic for :math:`K` values a state.
+
+    Source:
+        Rao-Blackwellisation of the half-reparameterisation above over the choice of a component:
+        the sum over :math:`k` in proposition 4.5 is worked out.
 
     Example:
         >>> from torchrl_mixture.distributions import NormalMixture
@@ -248,8 +271,12 @@ class Implicit(GradientEstimator):
     distance between components, see
     :func:`~torchrl_mixture.functional.implicit_reparameterization`.
 
+    Source:
+        Figurnov et al. (2018), arXiv:1805.08498, equation 6.
+
     Example:
-        >>> estimator = Implicit()
+        >>> Implicit()
+        Implicit()
     """
 
     def forward(
@@ -281,7 +308,7 @@ def make_gradient_estimator(estimator: EstimatorName | GradientEstimator) -> Gra
     """
     if isinstance(estimator, GradientEstimator):
         return estimator
-    if estimator not in _ESTIMATORS:
+    if not isinstance(estimator, str) or estimator not in _ESTIMATORS:
         raise ValueError(
             f"gradient_estimator must be one of {sorted(_ESTIMATORS)} or a GradientEstimator, "
             f"got {estimator!r}."

@@ -54,7 +54,9 @@ class MixtureSACLoss(SACLoss):
             ``"smooth_l1"``; the papers use ``"l2"``.
 
     Raises:
-        ValueError: where the estimator is unknown.
+        ValueError: where the estimator is unknown or the actor's distribution is no mixture of
+            this library; at the first call, where an estimator's result has another shape than
+            the batch.
 
     Source:
         "Investigating Mixture Policies in Entropy-Regularized Actor-Critic" (2025), algorithm 1,
@@ -102,6 +104,7 @@ class MixtureSACLoss(SACLoss):
         **kwargs: Any,
     ) -> None:
         gradient_estimator = make_gradient_estimator(gradient_estimator)
+        _check_actor(actor_network)
         super().__init__(actor_network, qvalue_network, value_network, **kwargs)
         self.gradient_estimator = gradient_estimator
         self.out_keys = [*self.out_keys, *_DIAGNOSTICS]  # type: ignore[has-type]
@@ -134,6 +137,12 @@ class MixtureSACLoss(SACLoss):
             return scored.get(self.tensor_keys.state_action_value).squeeze(-1).amin(0)
 
         loss, log_prob = self.gradient_estimator(policy, q_function, self._alpha)
+        if not loss.shape == log_prob.shape == tensordict.shape:
+            raise ValueError(
+                f"gradient_estimator must return cost and log_prob of the batch's shape "
+                f"{tuple(tensordict.shape)}, {type(self.gradient_estimator).__name__} returned "
+                f"{tuple(loss.shape)} and {tuple(log_prob.shape)}."
+            )
         weights = self._maybe_get_priority_weight(tensordict)
         loss = self._reduce_loss(loss, tensordict=tensordict, weights=weights)
         self._actor_metadata = {"log_prob": log_prob.detach(), **_diagnostics(policy)}
@@ -171,6 +180,15 @@ class MixtureSACLoss(SACLoss):
             "component_loc": policy.loc.mean(batch),
             "component_scale": policy.scale.mean(batch),
         }
+
+
+def _check_actor(actor_network: ProbabilisticTensorDictSequential) -> None:
+    distribution = actor_network.module[-1].distribution_class
+    if isinstance(distribution, type) and not issubclass(distribution, ComponentMixture):
+        raise ValueError(
+            f"actor_network must have a ComponentMixture as its distribution, such as "
+            f"mixture_actor makes, got {distribution.__name__}."
+        )
 
 
 @torch.no_grad()

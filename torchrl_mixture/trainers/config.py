@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -98,7 +99,8 @@ def _expected(kind: Any, limits: Mapping[str, Any]) -> str:
 def _within(value: Any, limits: Mapping[str, Any]) -> bool:
     above, at_least, at_most = (limits.get(k) for k in ("above", "at_least", "at_most"))
     return all(
-        (above is None or item > above)
+        (not isinstance(item, float) or math.isfinite(item))
+        and (above is None or item > above)
         and (at_least is None or item >= at_least)
         and (at_most is None or item <= at_most)
         for item in (value if isinstance(value, list) else [value])
@@ -144,8 +146,9 @@ def _set(
 ) -> None:
     """Set one key of a structured configuration, or say why it cannot be set."""
     if key not in fields:
-        nearest = difflib.get_close_matches(key, fields, n=1, cutoff=0.0)[0]
-        allowed = f"a known key, the nearest is {nearest} ({_expected(*fields[nearest])})"
+        allowed = "a known key; --help lists them"
+        for nearest in difflib.get_close_matches(key, fields, n=1, cutoff=0.5):
+            allowed = f"a known key, the nearest is {nearest} ({_expected(*fields[nearest])})"
         raise ConfigError(key, value, allowed)
     kind, limits = fields[key]
     if kind is int and isinstance(value, float) and value.is_integer():
@@ -159,13 +162,23 @@ def _set(
         raise ConfigError(key, value, _expected(kind, limits))
 
 
+def _help(config: Any, fields: dict[str, tuple[Any, Mapping[str, Any]]]) -> str:
+    """List the keys with their defaults and what they take."""
+    lines = ["key=value arguments, with their defaults; preset=NAME first takes a preset's:"]
+    for key, (kind, limits) in fields.items():
+        given = f"{key}={_plain(OmegaConf.select(config, key))}"
+        lines.append(f"  {given:44} {_expected(kind, limits)}")
+    return "\n".join(lines)
+
+
 def load_config(schema: type[Schema], argv: Sequence[str]) -> Schema:
     """Build a recipe's settings from its defaults, a preset and the command line.
 
     Arguments:
         schema: a dataclass of settings and sections (dataclasses again), with defaults.
         argv: ``key.sub=value`` arguments, the later ones winning; ``preset=NAME`` first takes
-            the settings in ``config/NAME.yaml`` beside the file that defines ``schema``.
+            the settings in ``config/NAME.yaml`` beside the file that defines ``schema``;
+            ``--help`` lists the keys and ends the program.
 
     Returns:
         an instance of ``schema``.
@@ -185,9 +198,12 @@ def load_config(schema: type[Schema], argv: Sequence[str]) -> Schema:
             ...
         torchrl_mixture.trainers.config.ConfigError: lr=-1: expected a number above 0.
     """
-    arguments = [_parse(argument) for argument in argv]
     fields = _fields(schema)
     config = OmegaConf.structured(schema)
+    if "--help" in argv:
+        print(_help(config, fields))
+        raise SystemExit(0)
+    arguments = [_parse(argument) for argument in argv]
     for key, name in arguments:
         if key == "preset":
             for preset_key, value in _read_preset(schema, name).items():

@@ -31,7 +31,7 @@ def gym_env(name: str, num_envs: int | None = None) -> EnvBase:
     Observations are cast in NumPy, which costs a tenth of what a TorchRL transform does.
 
     Arguments:
-        name: a registered Gymnasium name, such as ``"Pendulum-v1"``.
+        name: a name registered by Gymnasium or Gymnasium-Robotics, such as ``"Pendulum-v1"``.
         num_envs: make this many copies, stepped in this process one after another, with batch
             shape ``[num_envs]``; ``None`` makes one environment with batch shape ``[]``.
 
@@ -42,6 +42,10 @@ def gym_env(name: str, num_envs: int | None = None) -> EnvBase:
         ConfigError: if there is no such environment, if it cannot be made, or if its actions or
             observations are not flat boxes, those of the actions bounded.
     """
+    if name not in gymnasium.registry:  # imported when asked for: it takes a second
+        import gymnasium_robotics
+
+        gymnasium.register_envs(gymnasium_robotics)
     try:
         env = gymnasium.make(name)
     except (gymnasium.error.Error, ModuleNotFoundError) as error:

@@ -118,7 +118,7 @@ class ProgressBar(_StatelessHook):
                 if step_done.any():
                     self.episode_return = self._running[step_done].mean().item()
                     self._running = self._running.masked_fill(step_done, 0.0)
-            self._bar.set_postfix({"return": f"{self.episode_return:.0f}"}, refresh=False)
+            self._bar.set_postfix({"return": f"{self.episode_return:.4g}"}, refresh=False)
         else:
             self._running = self._running + reward.sum(-1)
         self._bar.update(batch.numel())
