@@ -201,6 +201,20 @@ def test_responsibilities_of_a_draw(case):
     assert ((share.mean(0) - mixture.weights).abs() < 5 * error).all()
 
 
+@every_case
+def test_responsibilities_are_those_of_the_last_scored_draw(case):
+    mixture = case.random(3, components=3, size=2)
+    value, _ = mixture.sample_and_log_prob((2,))
+    state = torch.get_rng_state()
+    share = mixture.sample_responsibilities()
+    assert torch.get_rng_state().equal(state)
+    torch.testing.assert_close(
+        share, mixture.responsibilities(value).detach(), rtol=1e-6, atol=1e-6
+    )
+    mixture.log_prob(-value)  # no draw of the mixture
+    assert mixture.sample_responsibilities().equal(share)
+
+
 @squashed_cases
 @pytest.mark.parametrize("mean", [-20.0, 20.0])
 def test_saturated_float32_draws_are_scored_where_they_were_drawn(case, mean):

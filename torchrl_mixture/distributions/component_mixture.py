@@ -49,6 +49,7 @@ class ComponentMixture(MixtureDensity):
     """
 
     has_rsample = True
+    _drawn_joint: Tensor | None = None
 
     @abstractmethod
     def _noise(self, shape: torch.Size) -> Tensor:
@@ -93,12 +94,12 @@ class ComponentMixture(MixtureDensity):
         """
         with torch.no_grad():
             x = self._draw(torch.Size(sample_shape))[1]
-        return self._squash(x), self._log_prob_at(x)
+        return self._squash(x), self._score_draw(x)
 
     def rsample_and_log_prob(self, sample_shape: SampleShape = ()) -> tuple[Tensor, Tensor]:
         """Draw values as :meth:`rsample` and score them where they were drawn."""
         x = self._draw_reparameterized(torch.Size(sample_shape))
-        return self._squash(x), self._log_prob_at(x)
+        return self._squash(x), self._score_draw(x)
 
     def sample_component(self, sample_shape: SampleShape = ()) -> tuple[Tensor, Tensor]:
         """Draw components ``[*S, *B]`` and values of theirs ``[*S, *B, A]``, without gradient."""
@@ -116,7 +117,7 @@ class ComponentMixture(MixtureDensity):
             location and scale of that component; the mixture's log-density there ``[*S, *B]``.
         """
         component, x = self._draw(torch.Size(sample_shape))
-        return component, self._squash(x), self._log_prob_at(x)
+        return component, self._squash(x), self._score_draw(x)
 
     def rsample_components_and_log_prob(self) -> tuple[Tensor, Tensor, Tensor]:
         """Draw one reparameterised value of every component.
@@ -157,10 +158,21 @@ class ComponentMixture(MixtureDensity):
         # is zero; moving x itself is in `chosen`, where the slopes of g and its inverse cancel.
         moved = ((choice - choice.detach()) * values.detach()).sum(-2)
         preimage = chosen + moved / self._slope_inside(chosen.detach())
-        return value, self._log_prob_at(preimage)
+        return value, self._score_draw(preimage)
+
+    def _score_draw(self, x: Tensor) -> Tensor:
+        """The mixture's log-density at a draw, whose terms are kept."""
+        joint = self.log_weights + F.component_log_prob(x, self.loc, self.scale, self.family)
+        self._drawn_joint = joint.detach()
+        return torch.logsumexp(joint, -1) - self._log_slope(x)
 
     def sample_responsibilities(self) -> Tensor:
-        """Responsibilities for a draw, taken where it was drawn, ``[*B, K]``."""
+        """Responsibilities for a draw, taken where it was drawn, ``[*S, *B, K]``.
+
+        The draw is the last that was scored, since its terms are at hand, or else a new one.
+        """
+        if self._drawn_joint is not None:
+            return torch.softmax(self._drawn_joint, -1)
         with torch.no_grad():
             x = self._draw(torch.Size())[1]
             return F.responsibilities(x, self.log_weights, self.loc, self.scale, self.family)
