@@ -5,9 +5,6 @@ All estimate the gradient of the expected cost
 .. math::
     \mathbb E_{a \sim \pi(\cdot \mid s)}\left[c(a)\right], \qquad
     c(a) = \alpha \log \pi(a \mid s) - Q(s, a).
-
-Source: "Investigating Mixture Policies in Entropy-Regularized Actor-Critic" (2025), equations 3
-to 11, which maximise :math:`-c`.
 """
 
 from __future__ import annotations
@@ -69,26 +66,33 @@ class GradientEstimator(nn.Module, ABC):
         """
 
 
-def _baseline(
-    policy: ComponentMixture, q_function: QFunction, alpha: Tensor, num_samples: int
-) -> Tensor | float:
-    """Mean cost of fresh draws: independent of the draw it is taken from, hence no bias."""
-    if num_samples == 0:
-        return 0.0
-    with torch.no_grad():
-        action, log_prob = policy.sample_and_log_prob((num_samples,))
+class _BaselineEstimator(GradientEstimator):
+    """What the estimators with a score function share: a baseline of fresh draws."""
+
+    def __init__(self, num_baseline_samples: int = 1) -> None:
+        super().__init__()
+        if not isinstance(num_baseline_samples, int) or num_baseline_samples < 0:
+            raise ValueError(
+                f"num_baseline_samples must be an integer >= 0, got {num_baseline_samples}."
+            )
+        # Not a buffer: it is a shape, which a tensor could not be under compilation.
+        self.num_baseline_samples = num_baseline_samples
+
+    def extra_repr(self) -> str:
+        return f"num_baseline_samples={self.num_baseline_samples}"
+
+    @torch.no_grad()
+    def _baseline(
+        self, policy: ComponentMixture, q_function: QFunction, alpha: Tensor
+    ) -> Tensor | float:
+        """Mean cost of fresh draws: independent of the draw it is taken from, hence no bias."""
+        if self.num_baseline_samples == 0:
+            return 0.0
+        action, log_prob = policy.sample_and_log_prob((self.num_baseline_samples,))
         return (alpha * log_prob - q_function(action)).mean(0)
 
 
-def _checked_num_samples(num_samples: int) -> int:
-    if not isinstance(num_samples, int) or num_samples < 0:
-        raise ValueError(
-            f"num_baseline_samples must be an integer of at least 0, got {num_samples}."
-        )
-    return num_samples
-
-
-class HalfReparam(GradientEstimator):
+class HalfReparam(_BaselineEstimator):
     r"""Reparameterise within the component; likelihood ratio for its choice. Unbiased.
 
     .. math::
@@ -117,24 +121,15 @@ class HalfReparam(GradientEstimator):
         torch.Size([4])
     """
 
-    def __init__(self, num_baseline_samples: int = 1) -> None:
-        super().__init__()
-        # Not a buffer: it is a shape, which a tensor could not be under compilation.
-        self.num_baseline_samples = _checked_num_samples(num_baseline_samples)
-
-    def extra_repr(self) -> str:
-        return f"num_baseline_samples={self.num_baseline_samples}"
-
     def forward(
         self, policy: ComponentMixture, q_function: QFunction, alpha: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """See :meth:`GradientEstimator.forward`."""
         component, action, log_prob = policy.rsample_component_and_log_prob()
         cost = alpha * log_prob - q_function(action)
         if policy.num_components == 1:
             return cost, log_prob
         log_weight = policy.log_weights.gather(-1, component.unsqueeze(-1)).squeeze(-1)
-        baseline = _baseline(policy, q_function, alpha, self.num_baseline_samples)
+        baseline = self._baseline(policy, q_function, alpha)
         return cost + F.score_function(log_weight, cost - baseline), log_prob
 
 
@@ -184,12 +179,11 @@ class GumbelSoftmax(GradientEstimator):
     def forward(
         self, policy: ComponentMixture, q_function: QFunction, alpha: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """See :meth:`GradientEstimator.forward`."""
         action, log_prob = policy.rsample_relaxed_and_log_prob(self.temperature)
         return alpha * log_prob - q_function(action), log_prob
 
 
-class Likelihood(GradientEstimator):
+class Likelihood(_BaselineEstimator):
     r"""Likelihood ratio for all of the policy; nothing is reparameterised. Unbiased, noisy.
 
     .. math::
@@ -211,21 +205,13 @@ class Likelihood(GradientEstimator):
         30
     """
 
-    def __init__(self, num_baseline_samples: int = 1) -> None:
-        super().__init__()
-        self.num_baseline_samples = _checked_num_samples(num_baseline_samples)
-
-    def extra_repr(self) -> str:
-        return f"num_baseline_samples={self.num_baseline_samples}"
-
     def forward(
         self, policy: ComponentMixture, q_function: QFunction, alpha: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """See :meth:`GradientEstimator.forward`."""
         action, log_prob = policy.sample_and_log_prob()
         with torch.no_grad():
             cost = alpha * log_prob - q_function(action)
-        baseline = _baseline(policy, q_function, alpha, self.num_baseline_samples)
+        baseline = self._baseline(policy, q_function, alpha)
         return cost + F.score_function(log_prob, cost - baseline), log_prob
 
 
@@ -252,7 +238,6 @@ class Marginal(GradientEstimator):
     def forward(
         self, policy: ComponentMixture, q_function: QFunction, alpha: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """See :meth:`GradientEstimator.forward`."""
         actions, log_prob, _ = policy.rsample_components_and_log_prob()
         q = q_function(actions.movedim(-2, 0)).movedim(0, -1)
         weights = policy.weights
@@ -282,7 +267,6 @@ class Implicit(GradientEstimator):
     def forward(
         self, policy: ComponentMixture, q_function: QFunction, alpha: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """See :meth:`GradientEstimator.forward`."""
         action, log_prob = policy.rsample_and_log_prob()
         return alpha * log_prob - q_function(action), log_prob
 

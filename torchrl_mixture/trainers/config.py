@@ -34,6 +34,10 @@ class ConfigError(ValueError):
         key: the setting's dotted name.
         given: what came.
         allowed: what may come.
+
+    Example:
+        >>> str(ConfigError("optim.lr", -1, "a number above 0"))
+        'optim.lr=-1: expected a number above 0.'
     """
 
     def __init__(self, key: str, given: object, allowed: str) -> None:
@@ -67,6 +71,11 @@ def setting(
 
     Returns:
         what :func:`dataclasses.field` returns.
+
+    Example:
+        >>> @dataclasses.dataclass
+        ... class Optim:
+        ...     gamma: float = setting(0.99, at_least=0, at_most=1)
     """
     metadata = {"above": above, "at_least": at_least, "at_most": at_most}
     if isinstance(default, list):

@@ -41,6 +41,10 @@ def gym_env(name: str, num_envs: int | None = None) -> EnvBase:
     Raises:
         ConfigError: if there is no such environment, if it cannot be made, or if its actions or
             observations are not flat boxes, those of the actions bounded.
+
+    Example:
+        >>> gym_env("Pendulum-v1", num_envs=4).reset()["observation"].shape
+        torch.Size([4, 3])
     """
     if name not in gymnasium.registry:  # imported when asked for: it takes a second
         import gymnasium_robotics

@@ -18,6 +18,14 @@ def episode_returns(env: EnvBase, policy: TensorDictModuleBase) -> torch.Tensor:
 
     Returns:
         the undiscounted returns ``[N]``, float64.
+
+    Example:
+        >>> from torchrl_mixture.modules import mixture_actor
+        >>> from torchrl_mixture.trainers import gym_env
+        >>> env = gym_env("Pendulum-v1", num_envs=3)
+        >>> actor = mixture_actor(env.action_spec, num_components=2)
+        >>> episode_returns(env, actor).shape
+        torch.Size([3])
     """
     tensordict = env.reset()
     returns = torch.zeros(env.batch_size, dtype=torch.float64)

@@ -43,6 +43,14 @@ class Replay(TrainerHookBase):
     Arguments:
         buffer: the replay buffer, with its batch size set.
         keys: what to store of a transition; the rest of the batch is dropped.
+
+    Example:
+        >>> from torchrl.data import LazyTensorStorage
+        >>> buffer = ReplayBuffer(storage=LazyTensorStorage(100), batch_size=4)
+        >>> replay = Replay(buffer, keys=["observation"])
+        >>> batch = replay.extend(TensorDict({"observation": torch.zeros(10, 3)}, [10]))
+        >>> len(buffer), replay.sample(batch).shape
+        (10, torch.Size([4]))
     """
 
     def __init__(self, buffer: ReplayBuffer, keys: Sequence[NestedKey] = TRANSITION_KEYS) -> None:

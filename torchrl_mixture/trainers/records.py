@@ -18,6 +18,18 @@ class RunRecord:
         config: the resolved settings, an instance of a dataclass.
         seed: the run's seed, part of the folder's name.
         root: where the folders of all runs lie.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> from tempfile import TemporaryDirectory
+        >>> @dataclass
+        ... class Config:
+        ...     lr: float = 1e-3
+        >>> with TemporaryDirectory() as folder:
+        ...     record = RunRecord("trial", Config(), seed=0, root=folder)
+        ...     record.add({"frames": 0, "return_sampled_mean": -1.0})
+        ...     sorted(file.name for file in record.path.iterdir())
+        ['config.yaml', 'progress.csv']
     """
 
     def __init__(self, name: str, config: Any, seed: int, root: str | Path = "runs") -> None:
