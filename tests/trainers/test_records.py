@@ -3,12 +3,13 @@
 import csv
 import sys
 from dataclasses import dataclass
+from datetime import datetime
 
 import pytest
 from omegaconf import OmegaConf
 
 from torchrl_mixture.analysis import plot_learning_curve, read_progress, report_run
-from torchrl_mixture.trainers import RunRecord
+from torchrl_mixture.trainers import RunRecord, records
 
 
 @dataclass
@@ -71,3 +72,16 @@ def test_without_matplotlib(tmp_path, monkeypatch):
     with pytest.raises(ModuleNotFoundError, match=r"torchrl_mixture\[plots\]"):
         plot_learning_curve(record.path, tmp_path / "curve.png")
     assert report_run(record.path).splitlines()[-1].startswith("no figure: Matplotlib is missing")
+
+
+def test_runs_that_begin_at_once_have_folders_of_their_own(tmp_path, monkeypatch):
+    moments = [datetime(2026, 1, 1), datetime(2026, 1, 1), datetime(2026, 1, 1, 1)]
+
+    class Clock:
+        @staticmethod
+        def now():
+            return moments.pop(0)
+
+    monkeypatch.setattr(records, "datetime", Clock)
+    first, second = (RunRecord("test", Config(), seed=7, root=tmp_path) for _ in range(2))
+    assert first.path != second.path and not moments

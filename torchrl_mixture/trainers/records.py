@@ -33,9 +33,7 @@ class RunRecord:
     """
 
     def __init__(self, name: str, config: Any, seed: int, root: str | Path = "runs") -> None:
-        time = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-        self.path = Path(root) / name / f"{time}-{seed}"
-        self.path.mkdir(parents=True)
+        self.path = _new_folder(Path(root) / name, seed)
         OmegaConf.save(OmegaConf.structured(config), self.path / "config.yaml")
         self.rows: list[dict[str, float]] = []
 
@@ -55,3 +53,13 @@ class RunRecord:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self.rows)
+
+
+def _new_folder(parent: Path, seed: int) -> Path:
+    while True:
+        path = parent / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{seed}"
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:  # of a run that began in the same microsecond
+            continue
+        return path
