@@ -213,7 +213,8 @@ def train(config: Config, make_loss: Callable[..., LossModule] = make_loss) -> P
     def evaluate(frames: int) -> dict[str, float]:
         row = evaluator(frames)
         if frames and isinstance(loss, objectives.MixtureSACLoss):
-            diagnostics = loss.mixture_diagnostics(buffer[torch.randint(len(buffer), (1_000,))])
+            stored = torch.linspace(0, len(buffer) - 1, 1_000).long()  # random ones would disturb
+            diagnostics = loss.mixture_diagnostics(buffer[stored])
             row |= {key: value.item() for key, value in diagnostics.items() if value.ndim == 0}
         return row
 

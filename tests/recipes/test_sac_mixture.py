@@ -72,6 +72,18 @@ def test_same_seed_same_run(recipe):
         assert first[key][-1] == second[key][-1]
 
 
+def test_evaluations_do_not_disturb_training(recipe):
+    often, once = (
+        read_progress(
+            recipe.train(load_config(recipe.Config, [*SHORT, f"evaluation.interval={n}"]))
+        )
+        for n in (210, 260)
+    )
+    assert len(often["frames"]) > len(once["frames"])
+    for key in ("return_deterministic_mean", "return_sampled_mean", "component_distance"):
+        assert often[key][-1] == once[key][-1]
+
+
 @pytest.mark.parametrize("name", ["gumbel", "likelihood", "marginal", "implicit"])
 def test_estimators(recipe, name):
     config = load_config(
