@@ -14,7 +14,7 @@ from torchrl_mixture.distributions import (
     NormalMixture,
     TanhNormalMixture,
 )
-from torchrl_mixture.modules import mixture_actor
+from torchrl_mixture.modules import mixture_actor, with_rule
 
 SPEC = Bounded(-2.0, 3.0, (2,))
 BASES = {
@@ -263,3 +263,25 @@ def test_gradients_reach_every_parameter():
     value, log_prob = distribution_of(actor, data).rsample_and_log_prob()
     (value.sum() + log_prob.sum()).backward()
     assert all(p.grad.isfinite().all() and p.grad.any() for p in actor.parameters())
+
+
+def test_with_rule_changes_the_deterministic_action_alone():
+    torch.manual_seed(0)
+    actor = mixture_actor(Bounded(-1.0, 1.0, (1,)), 5, num_cells=(8,), loc_spread=2.0)
+    states = TensorDict({"observation": 5 * torch.randn(50, 3)}, [50])
+    actor(states.copy())
+    densest = with_rule(actor, "densest")
+    for policy, rule in ((actor, "heaviest"), (densest, "densest")):
+        assert policy.get_dist(states).deterministic == rule
+    with set_exploration_type(ExplorationType.DETERMINISTIC):
+        actions = [policy(states.copy())["action"] for policy in (actor, densest)]
+    assert not actions[0].equal(actions[1])
+    assert actions[1].equal(densest.get_dist(states).mode)
+    for name, parameter in densest.named_parameters():
+        assert parameter is actor.get_parameter(name)
+
+
+def test_with_rule_refuses_an_unknown_rule():
+    actor = mixture_actor(Bounded(-1.0, 1.0, (1,)), 2)
+    with pytest.raises(ValueError, match=r"deterministic must be one of .*, got 'mean'\."):
+        with_rule(actor, "mean")

@@ -57,16 +57,13 @@ class ComponentMixture(MixtureDensity):
 
     def _draw(self, sample_shape: torch.Size) -> tuple[Tensor, Tensor]:
         """A component, and a value of it before squashing with the path to that component."""
-        shape = sample_shape + self.batch_shape
+        component = self.choose_component(sample_shape)
         if self.num_components == 1:
-            component = torch.zeros(shape, dtype=torch.long, device=self.loc.device)
             loc, scale = self.loc.squeeze(-2), self.scale.squeeze(-2)
         else:
-            uniform = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device)
-            component = F.choose_component(self.log_weights.detach(), uniform)
             loc = F.take_component(self.loc, component)
             scale = F.take_component(self.scale, component)
-        return component, loc + scale * self._noise(shape + self.event_shape)
+        return component, loc + scale * self._noise(component.shape + self.event_shape)
 
     def _draw_reparameterized(self, sample_shape: torch.Size) -> Tensor:
         """A value before squashing, with the path to all parameters if autograd is on."""
@@ -100,6 +97,14 @@ class ComponentMixture(MixtureDensity):
         """Draw values as :meth:`rsample` and score them where they were drawn."""
         x = self._draw_reparameterized(torch.Size(sample_shape))
         return self._squash(x), self._score_draw(x)
+
+    def choose_component(self, sample_shape: SampleShape = ()) -> Tensor:
+        """Draw components by their weights, int64 ``[*S, *B]``."""
+        shape = torch.Size(sample_shape) + self.batch_shape
+        if self.num_components == 1:
+            return torch.zeros(shape, dtype=torch.long, device=self.loc.device)
+        uniform = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device)
+        return F.choose_component(self.log_weights.detach(), uniform)
 
     def sample_component(self, sample_shape: SampleShape = ()) -> tuple[Tensor, Tensor]:
         """Draw components ``[*S, *B]`` and values of theirs ``[*S, *B, A]``, without gradient."""

@@ -189,15 +189,20 @@ class MixtureDensity(Distribution, ABC):
         return (self.weights.unsqueeze(-1) * self._component_mean()).sum(-2)
 
     @property
-    def mode(self) -> Tensor:
-        """The location that the rule ``deterministic`` names, squashed, ``[*B, A]``."""
+    def deterministic_component(self) -> Tensor:
+        """The component that the rule ``deterministic`` names, int64 ``[*B]``."""
         height = self.log_weights
         if self.deterministic == "densest":
             at_locations = F.mixture_log_prob(
                 self.loc.movedim(-2, 0), height, self.loc, self.scale, self.family
             )
             height = at_locations.movedim(0, -1)
-        return self._squash(F.take_component(self.loc, height.argmax(-1)))
+        return height.argmax(-1)
+
+    @property
+    def mode(self) -> Tensor:
+        """The location of :attr:`deterministic_component`, squashed, ``[*B, A]``."""
+        return self._squash(F.take_component(self.loc, self.deterministic_component))
 
     @property
     def deterministic_sample(self) -> Tensor:

@@ -1,6 +1,15 @@
 """TensorDict modules for mixture policies."""
 
-from torchrl_mixture.modules.actor import Base, mixture_actor
+from torchrl_mixture.modules.actor import Base, mixture_actor, with_rule
 from torchrl_mixture.modules.extractor import MixtureParamExtractor, spread_locations
+from torchrl_mixture.modules.selector import ComponentSelector, Hold
 
-__all__ = ["Base", "MixtureParamExtractor", "mixture_actor", "spread_locations"]
+__all__ = [
+    "Base",
+    "ComponentSelector",
+    "Hold",
+    "MixtureParamExtractor",
+    "mixture_actor",
+    "spread_locations",
+    "with_rule",
+]

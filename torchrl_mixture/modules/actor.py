@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any, Literal, get_args
 
 from tensordict.nn import TensorDictModule
@@ -21,7 +22,7 @@ from torchrl_mixture.distributions import (
 )
 from torchrl_mixture.modules.extractor import MixtureParamExtractor, spread_locations
 
-__all__ = ["Base", "mixture_actor"]
+__all__ = ["Base", "mixture_actor", "with_rule"]
 
 Base = Literal["tanh_normal", "normal", "arctan_cauchy", "cauchy"]
 
@@ -133,6 +134,31 @@ def mixture_actor(
     return actor
 
 
+def with_rule(actor: ProbabilisticActor, rule: DeterministicRule) -> ProbabilisticActor:
+    """The same policy with another deterministic action; the networks are shared.
+
+    Arguments:
+        actor: an actor from :func:`mixture_actor`.
+        rule: the deterministic action, ``"heaviest"`` or ``"densest"``.
+
+    Raises:
+        ValueError: if the rule is not one of these.
+
+    Example:
+        >>> from torchrl.data import Bounded
+        >>> actor = mixture_actor(Bounded(-2.0, 2.0, (1,)), num_components=5)
+        >>> densest = with_rule(actor, "densest")
+        >>> next(densest.parameters()) is next(actor.parameters())
+        True
+    """
+    _check_rule(rule)
+    network, sampler = actor.module
+    variant, other = copy(actor), copy(sampler)
+    other.distribution_kwargs = {**sampler.distribution_kwargs, "deterministic": rule}
+    variant._modules = {**actor._modules, "module": nn.ModuleList([network, other])}
+    return variant
+
+
 class _Chain(nn.Sequential):
     """A sequential whose first module may take several inputs."""
 
@@ -171,12 +197,16 @@ def _distribution_class(base: str) -> type[ComponentMixture]:
 
 
 def _distribution_kwargs(base: str, deterministic: str, action_spec: TensorSpec) -> dict[str, Any]:
-    if deterministic not in get_args(DeterministicRule):
-        raise ValueError(
-            f"deterministic must be one of {get_args(DeterministicRule)}, got {deterministic!r}."
-        )
+    _check_rule(deterministic)
     box = _box(action_spec) if base in _SQUASHED else {}
     return {"deterministic": deterministic, **box}
+
+
+def _check_rule(rule: str) -> None:
+    if rule not in get_args(DeterministicRule):
+        raise ValueError(
+            f"deterministic must be one of {get_args(DeterministicRule)}, got {rule!r}."
+        )
 
 
 def _box(action_spec: TensorSpec) -> dict[str, float | Tensor]:
