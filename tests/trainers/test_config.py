@@ -33,21 +33,13 @@ def test_defaults_and_arguments():
     assert isinstance(config.total_frames, int)
 
 
+def test_later_arguments_win():
+    assert load_config(Config, ["name=b", "name=c"]).name == "c"
+
+
 def test_defaults_are_not_shared():
     load_config(Config, []).sizes.append(1)
     assert load_config(Config, []).sizes == [64, 64]
-
-
-def test_preset_comes_first(tmp_path, monkeypatch):
-    (tmp_path / "config").mkdir()
-    (tmp_path / "config" / "small.yaml").write_text("optim:\n  lr: 0.5\nsizes: [4]\n")
-    (tmp_path / "config" / "wrong.yaml").write_text("optim:\n  rate: 0.5\n")
-    monkeypatch.setattr("inspect.getfile", lambda schema: str(tmp_path / "recipe.py"))
-    assert load_config(Config, ["sizes=[5]", "preset=small"]) == Config(Optim(lr=0.5), [5])
-    with pytest.raises(ConfigError, match=r"^preset=big: expected small \| wrong\.$"):
-        load_config(Config, ["preset=big"])
-    with pytest.raises(ConfigError, match=r"^optim\.rate=0\.5: .* the nearest is optim"):
-        load_config(Config, ["preset=wrong"])
 
 
 @pytest.mark.parametrize(
@@ -80,6 +72,21 @@ def test_refusals_are_one_line_and_exit_code_two(argument, line, capsys):
     assert capsys.readouterr().err == line + "\n"
 
 
+def test_debug_lets_the_error_through():
+    with pytest.raises(ConfigError), refusals(debug=True):
+        load_config(Config, ["optim.lr=0"])
+
+
 def test_a_whole_section_is_refused():
     with pytest.raises(ConfigError, match=r"^optim=3: expected a known key, the nearest is optim"):
         load_config(Config, ["optim=3"])
+
+
+def test_help_lists_keys_with_defaults_and_bounds(capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        load_config(Config, ["optim.lr=wrong", "--help"])
+    assert exit_info.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    listed = {key: rest for key, _, rest in (line.strip().partition(" ") for line in lines[1:])}
+    assert listed["optim.gamma=0.99"].strip() == "a number at least 0 and at most 1"
+    assert len(listed) == 7

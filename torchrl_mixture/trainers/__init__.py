@@ -1,32 +1,79 @@
-"""The training side that the recipes share: stepper, hooks, settings, evaluation, records."""
+"""The training side that the recipes share: settings, hooks, stepper, records, checkpoints."""
 
-from torchrl_mixture.trainers.config import ConfigError, load_config, refusals, setting
-from torchrl_mixture.trainers.environments import gym_env
-from torchrl_mixture.trainers.evaluation import Evaluator, episode_returns
-from torchrl_mixture.trainers.hooks import (
-    TRANSITION_KEYS,
-    Evaluation,
-    LogTrimmer,
-    ProgressBar,
-    Replay,
+from torchrl_mixture.trainers.checkpoints import (
+    RunCheckpoints,
+    check_tensors,
+    newest_checkpoint,
 )
+from torchrl_mixture.trainers.config import load_config, setting
+from torchrl_mixture.trainers.environments import dm_control_env, gym_env, make_env
+from torchrl_mixture.trainers.environments_normalization import (
+    RunningNorm,
+    normalize_like,
+    normalize_observations,
+)
+from torchrl_mixture.trainers.evaluation import EpisodeEvaluator, Evaluation, play_episodes
+from torchrl_mixture.trainers.hooks import FiniteCheck, LinearSchedule, LogTrimmer, ProgressBar
 from torchrl_mixture.trainers.records import RunRecord
+from torchrl_mixture.trainers.refusals import ConfigError, Refusal, RunError, one_line, refusals
+from torchrl_mixture.trainers.replay import TRANSITION_KEYS, Replay, replay_buffer
+from torchrl_mixture.trainers.settings import (
+    CheckpointConfig,
+    CollectorConfig,
+    EnvConfig,
+    EvaluationConfig,
+    LoggerConfig,
+    OffPolicyConfig,
+    OptimConfig,
+    ReplayBufferConfig,
+    updates_per_batch,
+)
 from torchrl_mixture.trainers.stepper import AdamStepper, parameter_groups
+from torchrl_mixture.trainers.tasks import make_envs
+from torchrl_mixture.trainers.training import Run, off_policy_trainer, open_run, train_run
 
 __all__ = [
     "TRANSITION_KEYS",
     "AdamStepper",
+    "CheckpointConfig",
+    "CollectorConfig",
     "ConfigError",
+    "EnvConfig",
+    "EpisodeEvaluator",
     "Evaluation",
-    "Evaluator",
+    "EvaluationConfig",
+    "FiniteCheck",
+    "LinearSchedule",
     "LogTrimmer",
+    "LoggerConfig",
+    "OffPolicyConfig",
+    "OptimConfig",
     "ProgressBar",
+    "Refusal",
     "Replay",
+    "ReplayBufferConfig",
+    "Run",
+    "RunCheckpoints",
+    "RunError",
     "RunRecord",
-    "episode_returns",
+    "RunningNorm",
+    "check_tensors",
+    "dm_control_env",
     "gym_env",
     "load_config",
+    "make_env",
+    "make_envs",
+    "newest_checkpoint",
+    "normalize_like",
+    "normalize_observations",
+    "off_policy_trainer",
+    "open_run",
+    "one_line",
     "parameter_groups",
+    "play_episodes",
     "refusals",
+    "replay_buffer",
     "setting",
+    "train_run",
+    "updates_per_batch",
 ]

@@ -6,15 +6,15 @@ import dataclasses
 import difflib
 import inspect
 import math
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
+
+from torchrl_mixture.trainers.refusals import ConfigError, Refusal, one_line
 
 Schema = TypeVar("Schema")
 
@@ -27,47 +27,22 @@ TYPE_NAMES = {
 }
 
 
-class ConfigError(ValueError):
-    """A setting that a run cannot start with.
-
-    Arguments:
-        key: the setting's dotted name.
-        given: what came.
-        allowed: what may come.
-
-    Example:
-        >>> str(ConfigError("optim.lr", -1, "a number above 0"))
-        'optim.lr=-1: expected a number above 0.'
-    """
-
-    def __init__(self, key: str, given: object, allowed: str) -> None:
-        super().__init__(f"{key}={given}: expected {allowed}.")
-
-
-@contextmanager
-def refusals() -> Iterator[None]:
-    """End the program with one line and exit code 2 when a setting is refused inside."""
-    try:
-        yield
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from None
-
-
 def setting(
     default: Any,
     *,
     above: float | None = None,
     at_least: float | None = None,
     at_most: float | None = None,
+    resumable: bool = False,
 ) -> Any:
-    """Declare a number of a settings dataclass, or a list of them, with its bounds.
+    """Declare a setting of a dataclass, with the bounds of its number or list of numbers.
 
     Arguments:
         default: the value without an argument; a list is copied for each instance.
         above: an exclusive lower bound.
         at_least: an inclusive lower bound.
         at_most: an inclusive upper bound.
+        resumable: whether a run that is continued may take another value.
 
     Returns:
         what :func:`dataclasses.field` returns.
@@ -77,7 +52,7 @@ def setting(
         ... class Optim:
         ...     gamma: float = setting(0.99, at_least=0, at_most=1)
     """
-    metadata = {"above": above, "at_least": at_least, "at_most": at_most}
+    metadata = {"above": above, "at_least": at_least, "at_most": at_most, "resumable": resumable}
     if isinstance(default, list):
         return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -131,19 +106,50 @@ def _plain(value: Any) -> Any:
     return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 
-def _read_preset(schema: type, name: str) -> dict[str, Any]:
-    folder = Path(inspect.getfile(schema)).parent / "config"
+def _read_yaml(path: Path) -> dict[str, Any]:
+    """Read the flat settings of a file, or say why they cannot be read."""
+    try:
+        node = _plain(OmegaConf.load(path))
+    except (OSError, UnicodeDecodeError, OmegaConfBaseException, YAMLError) as error:
+        raise Refusal(f"{path}: cannot be read ({one_line(error)}).") from None
+    if not isinstance(node, dict):
+        raise Refusal(f"{path}: expected sections with settings.")
+    return _flatten(node)
+
+
+def _read_preset(schema: type, name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Read a preset; its key ``preset`` names another one that it builds on."""
+    if name in above:
+        raise ConfigError("preset", name, f"no preset that builds on itself ({above[0]} does)")
+    recipe = Path(inspect.getfile(schema))
+    folder = recipe.parent / "config" / recipe.stem
     path = folder / f"{name}.yaml"
     if not path.is_file():
-        known = " | ".join(sorted(file.stem for file in folder.glob("*.yaml")))
-        raise ConfigError("preset", name, known or f"no preset, since {folder} has none")
-    return _flatten(_plain(OmegaConf.load(path)))
+        known = sorted(file.stem for file in folder.glob("*.yaml"))
+        allowed = " | ".join(known) or f"no preset, since {folder} has none"
+        for nearest in difflib.get_close_matches(str(name), known, n=1):
+            allowed = f"{allowed}; the nearest is {nearest}"
+        raise ConfigError("preset", name, allowed)
+    settings = _read_yaml(path)
+    base = settings.pop("preset", None)
+    if base is None:
+        return settings
+    return {**_read_preset(schema, base, (*above, name)), **settings}
+
+
+def _read_run(folder: str) -> dict[str, Any]:
+    path = Path(folder) / "config.yaml"
+    if not path.is_file():
+        raise ConfigError("resume", folder, "the folder of a run, with its config.yaml")
+    return _read_yaml(path)
 
 
 def _parse(argument: str) -> tuple[str, Any]:
     key, equals, text = argument.partition("=")
     if not equals:
         raise ConfigError(argument, "(nothing)", "key=value")
+    if key == "resume":  # a folder may have a name that YAML reads as a number
+        return key, text
     try:
         return key, _plain(OmegaConf.from_dotlist([f"value={text}"]).value)
     except (OmegaConfBaseException, YAMLError):
@@ -180,20 +186,34 @@ def _help(config: Any, fields: dict[str, tuple[Any, Mapping[str, Any]]]) -> str:
     return "\n".join(lines)
 
 
+def _refuse_change(
+    config: Any, fields: dict[str, tuple[Any, Mapping[str, Any]]], key: str, value: Any
+) -> None:
+    """Refuse another value for a setting that a continued run must keep."""
+    kept = _plain(OmegaConf.select(config, key))
+    _set(config, fields, key, value)
+    if not fields[key][1].get("resumable") and _plain(OmegaConf.select(config, key)) != kept:
+        free = ", ".join(key for key, (_, limits) in fields.items() if limits.get("resumable"))
+        raise ConfigError(key, value, f"{kept}, as the run began; when continued, {free} are free")
+
+
 def load_config(schema: type[Schema], argv: Sequence[str]) -> Schema:
     """Build a recipe's settings from its defaults, a preset and the command line.
 
     Arguments:
         schema: a dataclass of settings and sections (dataclasses again), with defaults.
         argv: ``key.sub=value`` arguments, the later ones winning; ``preset=NAME`` first takes
-            the settings in ``config/NAME.yaml`` beside the file that defines ``schema``;
-            ``--help`` lists the keys and ends the program.
+            the settings in ``config/RECIPE/NAME.yaml`` beside the file ``RECIPE.py`` that
+            defines ``schema``; ``resume=FOLDER`` those in ``FOLDER/config.yaml``, after which
+            only settings declared ``resumable`` may change; ``--help`` lists the keys and ends
+            the program.
 
     Returns:
         an instance of ``schema``.
 
     Raises:
-        ConfigError: for an unknown key, a wrong type or an impossible value.
+        Refusal: for an unknown key, a wrong type, an impossible value, a file that cannot be
+            read, or a change that a continued run cannot take.
 
     Example:
         >>> @dataclasses.dataclass
@@ -205,7 +225,7 @@ def load_config(schema: type[Schema], argv: Sequence[str]) -> Schema:
         >>> load_config(Config, ["lr=-1"])
         Traceback (most recent call last):
             ...
-        torchrl_mixture.trainers.config.ConfigError: lr=-1: expected a number above 0.
+        torchrl_mixture.trainers.refusals.ConfigError: lr=-1: expected a number above 0.
     """
     fields = _fields(schema)
     config = OmegaConf.structured(schema)
@@ -213,11 +233,17 @@ def load_config(schema: type[Schema], argv: Sequence[str]) -> Schema:
         print(_help(config, fields))
         raise SystemExit(0)
     arguments = [_parse(argument) for argument in argv]
-    for key, name in arguments:
-        if key == "preset":
-            for preset_key, value in _read_preset(schema, name).items():
-                _set(config, fields, preset_key, value)
-    for key, value in arguments:
-        if key != "preset":
+    named = dict(arguments)
+    if "preset" in named:
+        if "resume" in named:
+            raise ConfigError("preset", named["preset"], "no preset when a run is continued")
+        for key, value in _read_preset(schema, named.pop("preset")).items():
             _set(config, fields, key, value)
+    set_one = _set
+    if "resume" in named:
+        for key, value in _read_run(named["resume"]).items():
+            _set(config, fields, key, value)
+        set_one = _refuse_change
+    for key, value in named.items():
+        set_one(config, fields, key, value)
     return cast(Schema, OmegaConf.to_object(config))

@@ -1,27 +1,17 @@
-"""Hooks of an off-policy :class:`~torchrl.trainers.Trainer`: replay, log, progress."""
+"""Small hooks of a :class:`~torchrl.trainers.Trainer`: schedules, checks, log, progress."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from time import perf_counter
 from typing import Any
 
 import torch
-from tensordict import TensorDict, TensorDictBase
+from tensordict import TensorDictBase
 from tensordict.utils import NestedKey
-from torchrl.data import ReplayBuffer
 from torchrl.trainers import Trainer, TrainerHookBase
 from tqdm import tqdm
 
-TRANSITION_KEYS: tuple[NestedKey, ...] = (
-    "observation",
-    "action",
-    ("next", "observation"),
-    ("next", "reward"),
-    ("next", "done"),
-    ("next", "terminated"),
-    ("next", "truncated"),
-)
+from torchrl_mixture.trainers.refusals import RunError
 
 
 class _StatelessHook(TrainerHookBase):
@@ -34,51 +24,111 @@ class _StatelessHook(TrainerHookBase):
         return
 
 
-class Replay(TrainerHookBase):
-    """Store every collected transition and draw the minibatches.
-
-    Storing happens on ``batch_process``, which runs during the random warm-up too, and the
-    end-of-episode signals are stored as the environment gave them.
+class FiniteCheck(_StatelessHook):
+    """Stop the run when data or losses are not finite, before they are stored or saved.
 
     Arguments:
-        buffer: the replay buffer, with its batch size set.
-        keys: what to store of a transition; the rest of the batch is dropped.
+        keys: the floating entries of a collected batch that are checked.
+        last_checkpoint: tells where the last good checkpoint is.
+
+    Raises:
+        RunError: from the trainer's loop, a line that names the entry, the frame or update, and
+            the checkpoint.
 
     Example:
-        >>> from torchrl.data import LazyTensorStorage
-        >>> buffer = ReplayBuffer(storage=LazyTensorStorage(100), batch_size=4)
-        >>> replay = Replay(buffer, keys=["observation"])
-        >>> batch = replay.extend(TensorDict({"observation": torch.zeros(10, 3)}, [10]))
-        >>> len(buffer), replay.sample(batch).shape
-        (10, torch.Size([4]))
+        >>> from tensordict import TensorDict
+        >>> check = FiniteCheck(["observation"], lambda: "runs/a/checkpoints/checkpoint-100")
+        >>> check.updated(7, TensorDict({"loss_actor": torch.tensor(float("nan"))}))
+        Traceback (most recent call last):
+            ...
+        torchrl_mixture.trainers.refusals.RunError: loss_actor is nan at update 7; the last good
+        checkpoint is runs/a/checkpoints/checkpoint-100.
     """
 
-    def __init__(self, buffer: ReplayBuffer, keys: Sequence[NestedKey] = TRANSITION_KEYS) -> None:
-        self.buffer = buffer
+    def __init__(self, keys: Sequence[NestedKey], last_checkpoint: Callable[[], object]) -> None:
         self.keys = tuple(keys)
+        self.last_checkpoint = last_checkpoint
 
-    def extend(self, batch: TensorDictBase) -> TensorDictBase:
-        """Store the batch ``[*B, T]`` as ``T * prod(B)`` transitions and return it unchanged."""
-        self.buffer.extend(batch.select(*self.keys).reshape(-1))
+    def collected(self, batch: TensorDictBase) -> TensorDictBase:
+        """Check a collected batch and return it unchanged."""
+        for key in self.keys:
+            frame = self.trainer.collected_frames + batch.numel()
+            self._check(key, batch[key], f"frame {frame}")
         return batch
 
-    def sample(self, batch: TensorDictBase) -> TensorDictBase:
-        """Return a minibatch ``[buffer.batch_size]``, whatever was collected."""
-        return self.buffer.sample()
+    def updated(self, updates: int, metrics: TensorDictBase) -> None:
+        """Check the mean ``metrics`` of the updates that end with number ``updates``."""
+        for key, value in metrics.items():
+            self._check(key, value, f"update {updates}")
 
-    def state_dict(self) -> dict[str, Any]:
-        """The buffer's content and cursor."""
-        return self.buffer.state_dict()
+    def _check(self, key: NestedKey, value: torch.Tensor, where: str) -> None:
+        if not value.isfinite().all():
+            name = key if isinstance(key, str) else ".".join(key)
+            bad = value[~value.isfinite()].flatten()[0].item()
+            raise RunError(
+                f"{name} is {bad} at {where}; the last good checkpoint is "
+                f"{self.last_checkpoint() or 'none'}."
+            )
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned."""
-        self.buffer.load_state_dict(state_dict)
+    def register(self, trainer: Trainer, name: str = "finite_check") -> None:
+        """Check data on ``batch_process``, losses on ``post_optim_complete_log``.
 
-    def register(self, trainer: Trainer, name: str = "replay_buffer") -> None:
-        """Store on ``batch_process``, draw on ``process_optim_batch``."""
-        trainer.register_op("batch_process", self.extend)
-        trainer.register_op("process_optim_batch", self.sample)
-        trainer.register_module(name, self)
+        Register it before the hooks that store data.
+        """
+        self.trainer = trainer
+        trainer.register_op("batch_process", self.collected)
+        trainer.register_op("post_optim_complete_log", self.updated)
+
+
+class LinearSchedule(_StatelessHook):
+    r"""Move a number linearly between two frame counts, and hold it before and after.
+
+    .. math::
+        x(t) = x_0 + (x_1 - x_0)\, \min(1, \max(0, (t - t_0) / (t_1 - t_0)))
+
+    It is computed from the frame count alone, so that a continued run needs nothing saved.
+
+    Arguments:
+        set_value: receives :math:`x(t)`; for a buffer of a loss that TorchRL calls schedulable,
+            ``lambda x: setattr(loss, "temperature", x)``.
+        values: :math:`x_0` and :math:`x_1`.
+        frames: :math:`t_0` and :math:`t_1`, increasing.
+
+    Raises:
+        ValueError: if the frames do not increase.
+
+    Example:
+        >>> LinearSchedule(print, values=(1.0, 0.0), frames=(100, 300)).at(150)
+        0.75
+    """
+
+    def __init__(
+        self,
+        set_value: Callable[[float], None],
+        *,
+        values: tuple[float, float],
+        frames: tuple[int, int],
+    ) -> None:
+        if frames[0] >= frames[1]:
+            raise ValueError(f"frames must increase, got {frames}.")
+        self.set_value = set_value
+        self.values = values
+        self.frames = frames
+
+    def at(self, frame: int) -> float:
+        """Give the value at a frame count."""
+        (start, end), (first, last) = self.values, self.frames
+        return start + (end - start) * min(1.0, max(0.0, (frame - first) / (last - first)))
+
+    def __call__(self) -> None:
+        """Set the value of the trainer's frame count."""
+        self.set_value(self.at(self.trainer.collected_frames))
+
+    def register(self, trainer: Trainer, name: str = "linear_schedule") -> None:
+        """Set on ``setup`` and on ``post_steps``."""
+        self.trainer = trainer
+        trainer.register_op("setup", self)
+        trainer.register_op("post_steps", self)
 
 
 class LogTrimmer(_StatelessHook):
@@ -86,6 +136,9 @@ class LogTrimmer(_StatelessHook):
 
     The trainer keeps every value it ever logged; a run of a million batches would hold millions
     of tensors.
+
+    Example:
+        >>> trimmer = LogTrimmer()  # then trimmer.register(trainer)
     """
 
     def __call__(self) -> None:
@@ -105,6 +158,11 @@ class ProgressBar(_StatelessHook):
 
     Arguments:
         total_frames: the length of the bar.
+
+    Example:
+        >>> bar = ProgressBar(1_000)  # then bar.register(trainer)
+        >>> bar.episode_return is None
+        True
     """
 
     def __init__(self, total_frames: int) -> None:
@@ -141,96 +199,3 @@ class ProgressBar(_StatelessHook):
         trainer.register_op("setup", self.start)
         trainer.register_op("pre_steps_log", self)
         trainer.register_op("shutdown", self.stop)
-
-
-class Evaluation(TrainerHookBase):
-    """Evaluate at the start, at frame thresholds and at the end, and record a row each time.
-
-    A row holds ``frames``, ``updates``, ``wall_seconds`` and, since the last row,
-    ``steps_per_second``, both without the time that evaluations took; then what ``evaluate``
-    returned, and the mean of each of the loss's outputs over the updates since the last row.
-
-    Arguments:
-        evaluate: maps the frame count to statistics of the policy as it is.
-        record: receives the row.
-        interval: frames from one evaluation to the next.
-    """
-
-    def __init__(
-        self,
-        evaluate: Callable[[int], dict[str, float]],
-        record: Callable[[dict[str, float]], None],
-        interval: int,
-    ) -> None:
-        self.evaluate = evaluate
-        self.record = record
-        self.interval = interval
-        self.last_row: dict[str, float] = {}
-        self._updates = 0
-        self._seconds = 0.0
-        self._metrics: TensorDictBase = TensorDict()
-
-    def start(self) -> None:
-        """Evaluate the policy that training starts from and start the clock."""
-        self._clock = perf_counter()
-        if not self.last_row:
-            self._write_row()
-
-    def accumulate(self, updates: int, metrics: TensorDictBase) -> None:
-        """Add the mean ``metrics`` of the updates of one collected batch.
-
-        Arguments:
-            updates: the number of updates since the beginning.
-            metrics: the mean of each output of the loss over this batch's updates.
-        """
-        weighted = metrics * (updates - self._updates)
-        self._metrics = weighted if self._metrics.is_empty() else self._metrics + weighted
-        self._updates = updates
-
-    def __call__(self, batch: TensorDictBase) -> dict[str, float] | None:
-        """Evaluate if this batch reached the next threshold, or the end."""
-        frames = self.trainer.collected_frames
-        due = self.last_row["frames"] // self.interval < frames // self.interval
-        if due or frames >= self.trainer.total_frames:
-            return self._write_row()
-        return None
-
-    def _write_row(self) -> dict[str, float]:
-        frames, seconds = self.trainer.collected_frames, perf_counter() - self._clock
-        new_frames = frames - self.last_row.get("frames", 0)
-        new_updates = self._updates - self.last_row.get("updates", 0)
-        self._seconds += seconds
-        row: dict[str, float] = {
-            "frames": frames,
-            "updates": self._updates,
-            "wall_seconds": self._seconds,
-            "steps_per_second": new_frames / seconds,
-            **self.evaluate(frames),
-            **{key: value.item() / new_updates for key, value in self._metrics.items()},
-        }
-        self.record(row)
-        self.last_row, self._metrics = row, TensorDict()
-        self._clock = perf_counter()
-        return row
-
-    def state_dict(self) -> dict[str, Any]:
-        """The last row and the running totals."""
-        return {
-            "last_row": dict(self.last_row),
-            "updates": self._updates,
-            "seconds": self._seconds,
-        }
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned."""
-        self.last_row = dict(state_dict["last_row"])
-        self._updates = state_dict["updates"]
-        self._seconds = state_dict["seconds"]
-
-    def register(self, trainer: Trainer, name: str = "evaluation") -> None:
-        """Start on ``setup``, gather on ``post_optim_complete_log``, run on ``post_steps_log``."""
-        self.trainer = trainer
-        trainer.register_op("setup", self.start)
-        trainer.register_op("post_optim_complete_log", self.accumulate)
-        trainer.register_op("post_steps_log", self)
-        trainer.register_module(name, self)

@@ -1,8 +1,8 @@
-"""One gradient step of an off-policy loss: backward, fused Adam, target update."""
+"""One gradient step of off-policy losses: backward, fused Adam, target update."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -43,12 +43,19 @@ class AdamStepper(OptimizationStepper):
         loss_module: the loss, the one given to the :class:`~torchrl.trainers.Trainer`.
         lr: the step size of all parts, or a step size for each part by name (see
             :func:`parameter_groups`).
-        target_updater: stepped after each gradient step; ``None`` for a loss without targets.
+        target_updater: stepped after each gradient step that no part is left out of; ``None``
+            for a loss without targets.
         compile: compile the forward and backward passes. Adam stays eager: its fused kernel is
             faster than what the compiler makes of it.
+        delayed: parts that take a step only every ``delay`` updates, such as ``("actor",)``; the
+            loss of part ``x`` is the output ``loss_x``.
+        delay: the number of updates from one step of the delayed parts to the next.
+        auxiliary: steppers of further losses by name, such as a discriminator's; each takes its
+            step before this one, and is saved with its loss.
+        sample: maps a minibatch to the one that this stepper trains on; as it is by default.
 
     Raises:
-        ValueError: if ``lr`` names other parts than the loss has.
+        ValueError: if ``lr`` or ``delayed`` names other parts than the loss has.
 
     Example:
         >>> from torchrl.modules import MLP, QValueActor
@@ -68,12 +75,20 @@ class AdamStepper(OptimizationStepper):
         lr: float | Mapping[str, float] = 3e-4,
         target_updater: TargetNetUpdater | None = None,
         compile: bool = False,
+        delayed: Collection[str] = (),
+        delay: int = 1,
+        auxiliary: Mapping[str, AdamStepper] | None = None,
+        sample: Callable[[TensorDictBase], TensorDictBase] | None = None,
     ) -> None:
         groups = parameter_groups(loss_module)
         rates = lr if isinstance(lr, Mapping) else dict.fromkeys(groups, lr)
         if set(rates) != set(groups):
             raise ValueError(
                 f"lr names the parts {sorted(rates)}, but this loss has {sorted(groups)}."
+            )
+        if not set(delayed) <= set(groups):
+            raise ValueError(
+                f"delayed names the parts {sorted(delayed)}, but this loss has {sorted(groups)}."
             )
         self.optimizer = torch.optim.Adam(
             [
@@ -82,33 +97,78 @@ class AdamStepper(OptimizationStepper):
             ],
             fused=True,
         )
+        self.loss_module = loss_module
         self.target_updater = target_updater
+        self.delayed = {f"loss_{part}" for part in delayed}
+        self.delay = delay
+        self.auxiliary = dict(auxiliary or {})
+        self.sample = sample
+        self.updates = 0
         self._compiled = torch.compile(loss_module) if compile else None
 
     def step(self, trainer: Trainer, sub_batch: TensorDictBase) -> TensorDictBase:
-        """Take one gradient step and one target step.
+        """Take one step of each auxiliary loss, then of this one and of its targets.
 
         Arguments:
-            trainer: the trainer whose loss is minimised.
+            trainer: the trainer.
             sub_batch: transitions ``[B]``.
 
         Returns:
-            the loss's outputs, detached, the same keys at every call.
+            the outputs of all losses, detached, the same keys at every call.
         """
-        compute_loss = trainer.compute_loss if self._compiled is None else self._compiled
-        outputs = compute_loss(sub_batch)
-        total = sum(value for key, value in outputs.items() if key.startswith("loss"))
+        outputs = [stepper.update(sub_batch) for stepper in self.auxiliary.values()]
+        loss = trainer.compute_loss if self._compiled is None else self._compiled
+        merged = self._update(loss, sub_batch)
+        for further in outputs:
+            merged.update(further)
+        return merged
+
+    def update(self, sub_batch: TensorDictBase) -> TensorDictBase:
+        """Take one gradient step of this loss alone, and one of its targets.
+
+        Arguments:
+            sub_batch: transitions ``[B]``.
+
+        Returns:
+            the loss's outputs, detached.
+        """
+        loss = self.loss_module if self._compiled is None else self._compiled
+        return self._update(loss, sub_batch)
+
+    def _update(
+        self, loss: Callable[[TensorDictBase], TensorDictBase], sub_batch: TensorDictBase
+    ) -> TensorDictBase:
+        self.updates += 1
+        left_out = self.delayed if self.updates % self.delay else set()
+        outputs = loss(sub_batch if self.sample is None else self.sample(sub_batch))
+        total = sum(
+            value
+            for key, value in outputs.items()
+            if key.startswith("loss") and key not in left_out
+        )
         total.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        if self.target_updater is not None:
+        if self.target_updater is not None and not left_out:
             self.target_updater.step()
         return outputs.detach()
 
     def state_dict(self) -> dict[str, Any]:
-        """The optimiser's state; the loss and the targets are saved with the loss."""
-        return {"optimizer": self.optimizer.state_dict()}
+        """The optimiser's state and the auxiliary losses; this loss is saved by the trainer."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "updates": self.updates,
+            "auxiliary": {
+                name: {"loss_module": stepper.loss_module.state_dict(), **stepper.state_dict()}
+                for name, stepper in self.auxiliary.items()
+            },
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
         self.optimizer.load_state_dict(state_dict["optimizer"])
+        self.updates = state_dict["updates"]
+        for name, stepper in self.auxiliary.items():
+            saved = state_dict["auxiliary"][name]
+            stepper.loss_module.load_state_dict(saved["loss_module"])
+            stepper.load_state_dict(saved)
