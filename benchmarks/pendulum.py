@@ -19,7 +19,7 @@ from torchrl.modules import ProbabilisticActor
 from torchrl.objectives import LossModule, SACLoss
 
 from torchrl_mixture.analysis import read_progress
-from torchrl_mixture.trainers import load_config
+from torchrl_mixture.trainers import load_config, train_run
 
 sys.path.append(str(Path(__file__).parents[1] / "recipes"))
 import sac_mixture  # noqa: E402
@@ -50,17 +50,18 @@ def stock_loss(
     return SACLoss(actor, critics, loss_function=config.loss.loss_function)
 
 
-def run(job: tuple[str, int]) -> tuple[str, int, float, float, Path]:
-    """Train once and return the last evaluation's mean returns, deterministic and sampled."""
+def train(job: tuple[str, int]) -> tuple[str, int, float, float, Path]:
+    """Train once and return the last evaluation's mean returns, heaviest and sampled."""
     name, seed = job
     torch.set_num_threads(1)
     torchrl_logger.setLevel("WARNING")
     config = load_config(sac_mixture.Config, [*COMMON, *SETTINGS[name], f"seed={seed}"])
     make_loss = stock_loss if name == "stock SACLoss" else sac_mixture.make_loss
-    folder = sac_mixture.train(config, make_loss)
-    columns = read_progress(folder)
-    last = (columns[f"return_{way}_mean"][-1] for way in ("deterministic", "sampled"))
-    return name, seed, *last, folder
+    trainer, run = sac_mixture.make_trainer(config, make_loss)
+    train_run(trainer, run)
+    columns = read_progress(run.record.path)
+    last = (columns[f"return_{way}_mean"][-1] for way in ("heaviest", "sampled"))
+    return name, seed, *last, run.record.path
 
 
 def interval(values: list[float]) -> str:
@@ -80,7 +81,7 @@ def main() -> None:
     jobs = [(name, seed) for seed in range(options.seeds) for name in SETTINGS]
     results: dict[str, list[tuple[float, float]]] = {name: [] for name in SETTINGS}
     with get_context("spawn").Pool(options.workers, maxtasksperchild=1) as pool:
-        for name, seed, deterministic, sampled, folder in pool.imap_unordered(run, jobs):
+        for name, seed, deterministic, sampled, folder in pool.imap_unordered(train, jobs):
             results[name].append((deterministic, sampled))
             print(f"{name}, seed {seed}: {deterministic:.1f}, {sampled:.1f}  {folder}", flush=True)
     print("\n| policy and loss | deterministic | sampled | worst seed |\n| - | - | - | - |")

@@ -1,24 +1,20 @@
-"""Soft actor-critic with a mixture policy, on any Gymnasium task with bounded actions.
+"""Soft actor-critic with a mixture policy, on any task with bounded actions.
 
 python recipes/sac_mixture.py
-python recipes/sac_mixture.py env.name=HalfCheetah-v5 loss.gradient_estimator=marginal
+python recipes/sac_mixture.py preset=halfcheetah loss.gradient_estimator=marginal
+python recipes/sac_mixture.py resume=runs/sac_mixture/FOLDER collector.total_frames=20000
 """
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import nn
 from torchrl import torchrl_logger
-from torchrl.checkpoint import Checkpoint
-from torchrl.collectors import Collector
-from torchrl.data import LazyTensorStorage, ReplayBuffer
 from torchrl.envs import EnvBase
 from torchrl.modules import MLP, ProbabilisticActor, ValueOperator
 from torchrl.objectives import LossModule, SoftUpdate
@@ -26,49 +22,21 @@ from torchrl.trainers import Trainer
 
 from torchrl_mixture import objectives
 from torchrl_mixture.analysis import report_run
-from torchrl_mixture.modules import mixture_actor
+from torchrl_mixture.distributions import DeterministicRule
+from torchrl_mixture.modules import mixture_actor, with_rule
 from torchrl_mixture.trainers import (
     AdamStepper,
-    ConfigError,
-    Evaluation,
-    Evaluator,
-    LogTrimmer,
-    ProgressBar,
-    Replay,
-    RunRecord,
-    gym_env,
+    EpisodeEvaluator,
+    OffPolicyConfig,
+    Run,
     load_config,
+    make_envs,
+    off_policy_trainer,
+    open_run,
     refusals,
     setting,
+    train_run,
 )
-
-
-@dataclass
-class EnvConfig:
-    name: str = "Pendulum-v1"  # any registered task with flat observations and bounded actions
-    library: Literal["gymnasium"] = "gymnasium"
-
-
-@dataclass
-class CollectorConfig:
-    total_frames: int = setting(10_000, above=0, at_most=10**12)  # environment steps
-    frames_per_batch: int = setting(10, above=0)  # steps between two rounds of updates
-    init_random_frames: int = setting(500, at_least=0)  # steps with uniform actions, no updates
-
-
-@dataclass
-class ReplayBufferConfig:
-    size: int = setting(100_000, above=0, at_most=10**9)  # transitions kept
-
-
-@dataclass
-class OptimConfig:
-    lr: float = setting(1e-3, above=0)  # Adam's step size for actor, critics and temperature
-    utd_ratio: float = setting(1.0, above=0)  # updates for each environment step
-    batch_size: int = setting(32, above=0, at_most=10**6)  # transitions in an update
-    gamma: float = setting(0.99, at_least=0, at_most=1)  # discount
-    tau: float = setting(0.01, above=0, at_most=1)  # share of the critics that targets take on
-    compile: bool = False  # compile the update: a minute to start, then about three times faster
 
 
 @dataclass
@@ -81,7 +49,7 @@ class PolicyConfig:
     num_components: int = setting(5, above=0)
     learn_weights: bool = True  # false: all components stay equally likely
     loc_spread: float = setting(0.0, at_least=0)  # how far apart the components' means begin
-    deterministic: Literal["heaviest", "densest"] = "heaviest"  # component that acts in a test
+    deterministic: DeterministicRule = "heaviest"  # the deterministic action, of the best policy
 
 
 @dataclass
@@ -95,28 +63,10 @@ class LossConfig:
 
 
 @dataclass
-class EvaluationConfig:
-    interval: int = setting(1_000, above=0)  # frames from one evaluation to the next
-    episodes: int = setting(10, above=0)
-
-
-@dataclass
-class LoggerConfig:
-    backend: Literal["csv"] = "csv"  # progress.csv in the run's folder
-
-
-@dataclass
-class Config:
-    env: EnvConfig = field(default_factory=EnvConfig)
-    collector: CollectorConfig = field(default_factory=CollectorConfig)
-    replay_buffer: ReplayBufferConfig = field(default_factory=ReplayBufferConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
+class Config(OffPolicyConfig):
     network: NetworkConfig = field(default_factory=NetworkConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     loss: LossConfig = field(default_factory=LossConfig)
-    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    logger: LoggerConfig = field(default_factory=LoggerConfig)
-    seed: int = setting(0, at_least=0, at_most=2**31 - 1)
 
 
 def make_actor(config: Config, env: EnvBase) -> ProbabilisticActor:
@@ -131,6 +81,13 @@ def make_actor(config: Config, env: EnvBase) -> ProbabilisticActor:
         loc_spread=config.policy.loc_spread,
         deterministic=config.policy.deterministic,
     )
+
+
+def make_policies(config: Config, actor: ProbabilisticActor) -> dict[str, ProbabilisticActor]:
+    """Give the policies that are tested, by the rule of their deterministic action."""
+    own = config.policy.deterministic
+    rules = [own, *(rule for rule in get_args(DeterministicRule) if rule != own)]
+    return {rule: with_rule(actor, rule) for rule in rules}
 
 
 def make_critic(config: Config, env: EnvBase) -> ValueOperator:
@@ -160,44 +117,13 @@ def make_loss(config: Config, actor: ProbabilisticActor, critics: list[nn.Module
     )
 
 
-def make_collector(config: Config, env: EnvBase, actor: ProbabilisticActor) -> Collector:
-    """Build the collector of transitions."""
-    return Collector(
-        env,
-        actor,
-        frames_per_batch=config.collector.frames_per_batch,
-        total_frames=config.collector.total_frames,
-        init_random_frames=config.collector.init_random_frames,
-        track_traj_ids=False,  # this and the next save a third of the time of a step
-        use_buffers=False,
-        auto_register_policy_transforms=False,
-    )
+MakeLoss = Callable[[Config, ProbabilisticActor, list[nn.Module]], LossModule]
 
 
-def updates_per_batch(config: Config) -> int:
-    """Count the updates after each collected batch, or refuse settings that do not fit."""
-    batch, ratio = config.collector.frames_per_batch, config.optim.utd_ratio
-    for key in ("total_frames", "init_random_frames"):
-        frames = getattr(config.collector, key)
-        if frames % batch:
-            raise ConfigError(f"collector.{key}", frames, f"a multiple of {batch}")
-    warm_up, total = config.collector.init_random_frames, config.collector.total_frames
-    if warm_up >= total:
-        raise ConfigError("collector.init_random_frames", warm_up, f"less than {total} frames")
-    updates = round(batch * ratio)
-    if updates < 1 or not math.isclose(updates, batch * ratio):
-        raise ConfigError("optim.utd_ratio", ratio, f"a multiple of 1/{batch} (frames_per_batch)")
-    return updates
-
-
-def train(config: Config, make_loss: Callable[..., LossModule] = make_loss) -> Path:
-    """Train, evaluate and record one run, and return its folder."""
-    updates = updates_per_batch(config)
-    env = gym_env(config.env.name)
-    env.set_seed(config.seed)
+def make_trainer(config: Config, make_loss: MakeLoss = make_loss) -> tuple[Trainer, Run]:
+    """Put the parts together, at the state where the run begins or is continued."""
+    env, test_env, saved = make_envs(config)
     torch.manual_seed(config.seed)
-    record = RunRecord("sac_mixture", config, config.seed)
-
     actor = make_actor(config, env)
     loss = make_loss(config, actor, [make_critic(config, env) for _ in range(2)])
     loss.make_value_estimator(gamma=config.optim.gamma)
@@ -205,43 +131,30 @@ def train(config: Config, make_loss: Callable[..., LossModule] = make_loss) -> P
     stepper = AdamStepper(
         loss, lr=config.optim.lr, target_updater=targets, compile=config.optim.compile
     )
-    storage = LazyTensorStorage(config.replay_buffer.size)
-    buffer = ReplayBuffer(storage=storage, batch_size=config.optim.batch_size)
-    test_env = gym_env(config.env.name, num_envs=config.evaluation.episodes)
-    evaluator = Evaluator(test_env, actor, config.seed)
-
-    def evaluate(frames: int) -> dict[str, float]:
-        row = evaluator(frames)
-        if frames and isinstance(loss, objectives.MixtureSACLoss):
-            stored = torch.linspace(0, len(buffer) - 1, 1_000).long()  # random ones would disturb
-            diagnostics = loss.mixture_diagnostics(buffer[stored])
-            row |= {key: value.item() for key, value in diagnostics.items() if value.ndim == 0}
-        return row
-
-    trainer = Trainer(
-        collector=make_collector(config, env, actor),
-        total_frames=config.collector.total_frames,
-        frame_skip=1,
-        optim_steps_per_batch=updates,
-        loss_module=loss,
-        optimization_stepper=stepper,
-        progress_bar=False,
+    run = open_run("sac_mixture", config)
+    trainer = off_policy_trainer(
+        run,
+        env=env,
+        policy=actor,
+        loss=loss,
+        stepper=stepper,
+        evaluator=EpisodeEvaluator(test_env, make_policies(config, actor), config.seed),
+        saved=saved,
+        diagnostics=getattr(loss, "mixture_diagnostics", None),
     )
-    Replay(buffer).register(trainer)
-    LogTrimmer().register(trainer)
-    ProgressBar(config.collector.total_frames).register(trainer)
-    Evaluation(evaluate, record.add, config.evaluation.interval).register(trainer)
-    trainer.train()
-    Checkpoint(loss_module=loss, stepper=stepper).save(record.checkpoint_path)
-    return record.path
+    return trainer, run
 
 
 def main() -> None:
     """Read the settings, train, and say what was learned."""
     torchrl_logger.setLevel("WARNING")
     torch.set_num_threads(1)  # networks this small are slower on several threads
-    with refusals():
-        print(report_run(train(load_config(Config, sys.argv[1:]))))
+    with refusals(debug="debug=true" in sys.argv):
+        trainer, run = make_trainer(load_config(Config, sys.argv[1:]))
+        finished = train_run(trainer, run)
+        print(report_run(run.record.path))
+        if not finished:
+            raise SystemExit(130)
 
 
 if __name__ == "__main__":

@@ -1,44 +1,23 @@
 """The recipe from end to end, a few hundred frames long."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from omegaconf import OmegaConf
+from recipes.running import RECIPES, SHORT, build, frames_of, rows, train
 from torchrl.checkpoint import Checkpoint
 from torchrl.objectives import SACLoss
 
 from torchrl_mixture.analysis import read_progress
-from torchrl_mixture.trainers import gym_env, load_config
-
-RECIPES = Path(__file__).parents[2] / "recipes"
-SHORT = [
-    "collector.total_frames=260",
-    "collector.init_random_frames=200",
-    "evaluation.interval=130",
-    "evaluation.episodes=2",
-    "network.hidden_sizes=[8]",
-    "policy.num_components=3",
-    "optim.batch_size=8",
-]
+from torchrl_mixture.trainers import gym_env, load_config, make_envs, updates_per_batch
 
 
-@pytest.fixture
-def recipe(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(RECIPES))
-    monkeypatch.chdir(tmp_path)
-    import sac_mixture
-
-    return sac_mixture
-
-
-def test_writes_its_record(recipe, tmp_path):
-    config = load_config(recipe.Config, [*SHORT, "seed=3"])
-    path = recipe.train(config)
+def test_writes_its_record(recipe):
+    path = train(recipe, "seed=3")
     assert path.parent == Path("runs/sac_mixture")
     assert path.name.endswith("-3")
+    config = load_config(recipe.Config, [*SHORT, "seed=3"])
     assert OmegaConf.load(path / "config.yaml") == OmegaConf.structured(config)
 
     progress = read_progress(path)
@@ -51,114 +30,98 @@ def test_writes_its_record(recipe, tmp_path):
     assert all(mean < 0 for mean in progress["return_sampled_mean"])
 
 
+def test_every_way_of_acting_has_its_columns(recipe):
+    (row, *_) = rows(train(recipe, "policy.deterministic=densest"))
+    means = [name for name in row if name.startswith("return_") and name.endswith("_mean")]
+    assert means[0] == "return_densest_mean" and means[-1] == "return_sampled_mean"
+    assert {"return_heaviest_mean", "return_sampled_std"} <= set(row)
+
+
+def test_checkpoints_of_a_run(recipe):
+    folder = train(recipe, "checkpoint.interval=50")
+    found = sorted(path.name for path in (folder / "checkpoints").iterdir())
+    # every 50 frames; the last two, the one of the end among them
+    assert found == ["best", "checkpoint-000000000250", "checkpoint-000000000260"]
+
+
 def test_checkpoint_restores_the_loss(recipe):
     config = load_config(recipe.Config, [*SHORT, "seed=4"])
-    path = recipe.train(config)
+    path = train(recipe, "seed=4")
     env = gym_env(config.env.name)
     critics = [recipe.make_critic(config, env) for _ in range(2)]
     loss = recipe.make_loss(config, recipe.make_actor(config, env), critics)
     loss.make_value_estimator(gamma=config.optim.gamma)
     before = loss.log_alpha.clone()
-    Checkpoint(loss_module=loss).load(path / "checkpoints" / "final", components=["loss_module"])
+    saved = path / "checkpoints" / "checkpoint-000000000260"
+    Checkpoint(loss_module=loss).load(saved, components=["loss_module"])
     assert not loss.log_alpha.equal(before)
     action = loss.actor_network(env.reset())["action"]
     assert env.action_spec.is_in(action)
 
 
-def test_same_seed_same_run(recipe):
-    config = load_config(recipe.Config, SHORT)
-    first, second = (read_progress(recipe.train(config)) for _ in range(2))
-    for key in ("return_deterministic_mean", "return_sampled_mean", "loss_qvalue", "alpha"):
-        assert first[key][-1] == second[key][-1]
+def test_best_policy_is_that_of_the_best_row(recipe):
+    best = Checkpoint.manifest(train(recipe) / "checkpoints" / "best")["metadata"]
+    (folder,) = Path("runs/sac_mixture").iterdir()
+    table = rows(folder)
+    column = next(name for name in table[0] if name.endswith("_mean"))
+    row = max(table, key=lambda row: float(row[column]))
+    assert best == {"value": float(row[column]), "collected_frames": int(row["frames"])}
 
 
 def test_evaluations_do_not_disturb_training(recipe):
-    often, once = (
-        read_progress(
-            recipe.train(load_config(recipe.Config, [*SHORT, f"evaluation.interval={n}"]))
-        )
-        for n in (210, 260)
-    )
+    often, once = (read_progress(train(recipe, f"evaluation.interval={n}")) for n in (210, 260))
     assert len(often["frames"]) > len(once["frames"])
-    for key in ("return_deterministic_mean", "return_sampled_mean", "component_distance"):
+    for key in ("return_heaviest_mean", "return_sampled_mean", "component_distance"):
         assert often[key][-1] == once[key][-1]
+
+
+def test_checkpoints_do_not_disturb_training(recipe):
+    often, once = (rows(train(recipe, f"checkpoint.interval={n}")) for n in (20, 10_000))
+    for key in ("return_heaviest_mean", "return_sampled_mean", "component_distance"):
+        assert [row[key] for row in often] == [row[key] for row in once]
 
 
 @pytest.mark.parametrize("name", ["gumbel", "likelihood", "marginal", "implicit"])
 def test_estimators(recipe, name):
-    config = load_config(
-        recipe.Config,
-        [*SHORT, f"loss.gradient_estimator={name}", "collector.total_frames=210"],
-    )
-    assert read_progress(recipe.train(config))["updates"][-1] == 20
+    folder = train(recipe, f"loss.gradient_estimator={name}", "collector.total_frames=210")
+    assert rows(folder)[-1]["updates"] == "20"
 
 
 def test_another_loss(recipe):
     def make_loss(config, actor, critics):
         return SACLoss(actor, critics, loss_function="l2")
 
-    config = load_config(recipe.Config, [*SHORT, "policy.num_components=1"])
-    progress = read_progress(recipe.train(config, make_loss))
-    assert progress["updates"][-1] == 70
-    assert "effective_components" not in progress
+    (row, *_, last) = rows(train(recipe, "policy.num_components=1", make_loss=make_loss))
+    assert last["updates"] == "70" and float(last["loss_actor"])
+    assert "effective_components" not in row
 
 
-@pytest.mark.parametrize(
-    ("argument", "line"),
-    [
-        (
-            "optim.learning_rate=3",
-            "optim.learning_rate=3: expected a known key, "
-            "the nearest is optim.lr (a number above 0).",
-        ),
-        (
-            "env.name=CartPole-v1",
-            "env.name=CartPole-v1, with actions Discrete(2): expected a flat, bounded Box.",
-        ),
-        (
-            "collector.init_random_frames=10000",
-            "collector.init_random_frames=10000: expected less than 10000 frames.",
-        ),
-        ("optim.lr=inf", "optim.lr=inf: expected a number above 0."),
-        ("device=cuda", "device=cuda: expected a known key; --help lists them."),
-        ("collector.total_frames=1005", "collector.total_frames=1005: expected a multiple of 10."),
-        ("optim.utd_ratio=0.33", "optim.utd_ratio=0.33: expected a multiple of 1/10"),
-        ("optim.utd_ratio=0.01", "optim.utd_ratio=0.01: expected a multiple of 1/10"),
-    ],
-)
-def test_refusals(recipe, argument, line, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(sys, "argv", ["sac_mixture.py", argument])
-    with pytest.raises(SystemExit) as exit_info:
-        recipe.main()
-    assert exit_info.value.code == 2
-    error = capsys.readouterr().err
-    assert error.startswith(line)
-    assert error.count("\n") == 1
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("copies", [2, 5])
+def test_copies_of_the_environment(recipe, copies):
+    trainer, run = build(recipe, *SHORT, f"env.num_envs={copies}")
+    trainer.train()
+    assert frames_of(run.record.path) == [0, 130, 260]
+    assert len(trainer._modules["replay_buffer"].buffer) == 260
 
 
-def test_as_a_script(tmp_path):
-    def run(*arguments):
-        command = [sys.executable, str(RECIPES / "sac_mixture.py"), *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-
-    refused = run("optim.lr=fast")
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr == "optim.lr=fast: expected a number above 0.\n"
-
-    finished = run(*SHORT)
-    assert (finished.returncode, finished.stderr) == (0, "")
-    assert "In 260 frames the mean return went from" in finished.stdout
-    (folder,) = (tmp_path / "runs" / "sac_mixture").iterdir()
-    written = {file.name for file in folder.iterdir()}
-    assert written == {"config.yaml", "progress.csv", "checkpoints", "curve.png"}
-
-
-@pytest.mark.parametrize("preset", [path.stem for path in (RECIPES / "config").glob("*.yaml")])
-def test_presets_fit_the_recipe(recipe, preset):
-    config = load_config(recipe.Config, [f"preset={preset}"])
-    assert recipe.updates_per_batch(config) > 0
-    assert gym_env(config.env.name).action_spec.ndim == 1
+def test_settings_reach_the_trainer(recipe):
+    trainer, run = build(
+        recipe,
+        *SHORT,
+        "replay_buffer.n_steps=3",
+        "optim.gamma=0.5",
+        "optim.tau=0.25",
+        "optim.lr=0.125",
+        "replay_buffer.size=77",
+        "optim.utd_ratio=0.5",
+    )
+    replay, stepper = trainer._modules["replay_buffer"], trainer.optimization_stepper
+    assert (replay.multi_step.n_steps, replay.multi_step.gamma) == (3, 0.5)
+    assert trainer.loss_module.value_estimator.gamma == 0.5
+    assert stepper.target_updater.eps == 0.75
+    assert {group["lr"] for group in stepper.optimizer.param_groups} == {0.125}
+    assert replay.buffer.storage.max_size == 77 and replay.buffer.batch_size == 8
+    assert trainer.optim_steps_per_batch == 5 == updates_per_batch(run.config)
 
 
 def test_settings_reach_the_policy_and_the_loss(recipe):
@@ -203,9 +166,30 @@ def test_settings_reach_the_estimator(recipe, arguments, estimator):
     assert repr(loss.gradient_estimator) == estimator
 
 
+def presets():
+    return sorted(path.stem for path in (RECIPES / "config" / "sac_mixture").glob("*.yaml"))
+
+
+def test_there_are_presets():
+    assert {"classic", "mujoco", "dm_control"} <= set(presets())
+
+
+@pytest.mark.parametrize("preset", presets())
+def test_presets_fit_the_recipe(recipe, preset):
+    config = load_config(recipe.Config, [f"preset={preset}", "evaluation.episodes=1"])
+    assert updates_per_batch(config) > 0
+    if config.env.library == "dm_control":
+        pytest.importorskip("dm_control", reason="needs the extra 'dmc'")
+    assert make_envs(config)[0].action_spec.ndim == 1
+
+
 @pytest.mark.parametrize(
     ("preset", "hidden", "batch", "tau", "size"),
-    [("classic", [64, 64], 32, 0.01, 100_000), ("mujoco", [256, 256], 100, 0.005, 1_000_000)],
+    [
+        ("classic", [64, 64], 32, 0.01, 100_000),
+        ("mujoco", [256, 256], 100, 0.005, 1_000_000),
+        ("ant", [256, 256], 100, 0.005, 1_000_000),
+    ],
 )
 def test_presets_have_the_papers_values(recipe, preset, hidden, batch, tau, size):
     config = load_config(recipe.Config, [f"preset={preset}"])

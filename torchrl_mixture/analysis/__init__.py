@@ -3,5 +3,12 @@
 from torchrl_mixture.analysis.figures import plot_learning_curve
 from torchrl_mixture.analysis.records import read_progress
 from torchrl_mixture.analysis.report import report_run
+from torchrl_mixture.analysis.video import check_video_path, write_video
 
-__all__ = ["plot_learning_curve", "read_progress", "report_run"]
+__all__ = [
+    "check_video_path",
+    "plot_learning_curve",
+    "read_progress",
+    "report_run",
+    "write_video",
+]

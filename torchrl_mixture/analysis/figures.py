@@ -15,12 +15,14 @@ COLLAPSE_COLUMNS = {
 
 def _draw_returns(axes: Any, columns: dict[str, list[float]]) -> None:
     frames = columns["frames"]
-    for way, color in (("deterministic", "C0"), ("sampled", "C1")):
+    ways = [c[len("return_") : -len("_mean")] for c in columns if c.endswith("_mean")]
+    for index, way in enumerate(ways):
+        color = f"C{index}"
         mean, std = (columns[f"return_{way}_{statistic}"] for statistic in ("mean", "std"))
         low = [m - s for m, s in zip(mean, std, strict=True)]
         high = [m + s for m, s in zip(mean, std, strict=True)]
         axes.plot(frames, mean, color=color, label=way)
-        axes.fill_between(frames, low, high, color=color, alpha=0.2, linewidth=0)
+        axes.fill_between(frames, low, high, color=color, alpha=0.15, linewidth=0)
     axes.set_ylabel("episode return")
     axes.legend()
 
@@ -28,7 +30,7 @@ def _draw_returns(axes: Any, columns: dict[str, list[float]]) -> None:
 def _draw_collapse(axes: Any, columns: dict[str, list[float]]) -> None:
     for index, (column, label) in enumerate(COLLAPSE_COLUMNS.items()):
         side = axes if index == 0 else axes.twinx()
-        color = f"C{index + 2}"
+        color = f"C{index + 4}"
         side.plot(columns["frames"], columns[column], color=color)
         side.set_ylabel(label, color=color)
         side.set_ylim(bottom=0)

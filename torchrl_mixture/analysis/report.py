@@ -15,11 +15,14 @@ def report_run(run_dir: str | Path) -> str:
         run_dir: a run's folder, with its ``progress.csv``.
 
     Returns:
-        the sentence, the folder and the figure, a line each; without Matplotlib the last line
-        says how to get one.
+        the sentence, the folder and the figure, a line each; where there is no figure, because
+        Matplotlib is missing or the disk is full, the last line says why.
     """
-    columns = read_progress(run_dir)
-    returns = columns["return_deterministic_mean"]
+    try:
+        columns = read_progress(run_dir)
+    except OSError as error:
+        return f"The run is in {run_dir}, without a record to report ({error.strerror})."
+    returns = next(values for name, values in columns.items() if name.endswith("_mean"))
     sentence = f"In {columns['frames'][-1]:.0f} frames the mean return went from "
     sentence += f"{returns[0]:.4g} to {returns[-1]:.4g}"
     if "effective_components" in columns:  # losses of single-Gaussian policies have none
@@ -28,4 +31,6 @@ def report_run(run_dir: str | Path) -> str:
         figure = f"The curve is in {plot_learning_curve(run_dir, Path(run_dir) / 'curve.png')}"
     except ModuleNotFoundError as error:
         figure = str(error)
+    except OSError as error:
+        figure = f"no figure: it could not be written ({error.strerror})"
     return f"{sentence}.\nThe run is in {run_dir}\n{figure}"
