@@ -6,6 +6,7 @@
 PYTHON ?= python3
 WORKERS ?= 2
 PYTEST_ARGS ?=
+EXTRAS := plots,tensorboard,dmc,video,dev
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -71,10 +72,10 @@ $(READY): pyproject.toml requirements.lock $(FORCE)
 	@echo "Setting up $(VENV) (about a minute the first time, longer where torch is a CUDA build)..."
 	@rm -f $@ $@-docs $@-bench
 	@$(PYTHON) -m venv $(VENV_OPTIONS) $(VENV)
-	@$(PIP_INSTALL) -e '.[plots,dev]'
+	@$(PIP_INSTALL) -e '.[$(EXTRAS)]'
 	@echo '$(CURDIR)' > $@
 
 $(READY)-%: $(READY)
 	@echo "Adding what '$*' needs to $(VENV)..."
-	@$(PIP_INSTALL) -e '.[plots,dev,$*]'
+	@$(PIP_INSTALL) -e '.[$(EXTRAS),$*]'
 	@touch $@
