@@ -78,7 +78,6 @@ def test_tensorboard_has_every_column_over_frames(tmp_path):
     log = row_logger("tensorboard", tmp_path)
     for row in ROWS:
         log(row)
-    del log
     files = list(tmp_path.rglob("events.out.tfevents*"))
     assert files
     events = EventAccumulator(str(files[0].parent)).Reload()

@@ -45,6 +45,8 @@ def row_logger(backend: str, folder: Path) -> Callable[[Mapping[str, float]], No
     def log(row: Mapping[str, float]) -> None:
         for key, value in row.items():
             logger.log_scalar(key, value, step=int(row["frames"]))
+        if backend == "tensorboard":  # it would keep two minutes of events for itself
+            logger.experiment.flush()
 
     return log
 
