@@ -66,12 +66,13 @@ def open_recipe(run: Path) -> tuple[ModuleType, Any]:
 def checkpoint_path(config: Config) -> Path:
     """Find the checkpoint that is asked for."""
     folder = Path(config.run) / "checkpoints"
+    path = folder / "best"
     if config.checkpoint == "latest":
-        return newest_checkpoint(folder)[0]
-    if not Checkpoint.is_checkpoint(folder / "best"):
-        raise Refusal(f"{folder / 'best'}: expected a complete checkpoint, found none.")
-    check_tensors(folder / "best")
-    return folder / "best"
+        path, _ = newest_checkpoint(folder)
+    elif not Checkpoint.is_checkpoint(path):
+        raise Refusal(f"{path}: expected a complete checkpoint, found none.")
+    check_tensors(path)
+    return path
 
 
 class Policy:
@@ -110,10 +111,11 @@ def evaluate(policy: Policy, rule: str, env: EnvBase, config: Config) -> str:
     """Play the episodes under one rule, the initial states the same for all, and describe them."""
     actor, exploration = policy.ways[rule]
     torch.manual_seed(config.seed)
-    env.set_seed(config.seed)
-    rounds = -(-config.episodes // env.numel())
-    with set_exploration_type(exploration):
-        played = [play_episodes(env, actor) for _ in range(rounds)]
+    played = []
+    for first in range(0, config.episodes, env.numel()):
+        env.set_seed(config.seed + first)  # the copies have this seed and those that follow
+        with set_exploration_type(exploration):
+            played.append(play_episodes(env, actor))
     # Whole rounds are played and the first copies of the last one are kept: which episodes count
     # does not depend on their length.
     parts = zip(*played, strict=True)

@@ -149,7 +149,7 @@ def main() -> None:
     """Read the settings, train, and say what was learned."""
     torchrl_logger.setLevel("WARNING")
     torch.set_num_threads(1)  # networks this small are slower on several threads
-    with refusals(debug="debug=true" in sys.argv):
+    with refusals(debug="debug=true" in map(str.lower, sys.argv)):
         trainer, run = make_trainer(load_config(Config, sys.argv[1:]))
         finished = train_run(trainer, run)
         print(report_run(run.record.path))

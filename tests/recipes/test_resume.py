@@ -14,7 +14,7 @@ from recipes.running import (
 )
 from torchrl.checkpoint import Checkpoint, GlobalRNGState
 
-from torchrl_mixture.trainers import newest_checkpoint, train_run
+from torchrl_mixture.trainers import Refusal, newest_checkpoint, train_run
 
 VARIANTS = {
     "one copy": [],
@@ -59,7 +59,7 @@ def test_continued_run_records_each_row_once_and_says_so(recipe, stopped):
     assert last["updates"] == "70" and float(last["wall_seconds"]) > 0
     lines = [line[20:] for line in (folder / "log.txt").read_text().splitlines()]
     assert lines == [
-        f"Stopped at frame 230 of 260; resume={folder} goes on.",
+        f"Stopped at frame 230 of 260; resume={folder} goes on from frame 230.",
         f"Continuing {folder} from checkpoint-000000000230, frame 230; "
         "the environment begins a new episode.",
     ]
@@ -150,3 +150,31 @@ def test_same_seed_gives_the_same_table(recipe):
             del row["wall_seconds"], row["steps_per_second"]
     assert tables[0] == tables[1]
     assert tables[0] != tables[2]
+
+
+def test_a_refused_resume_changes_nothing(recipe):
+    folder = train(recipe)
+    other = folder.parents[1] / "other" / folder.name
+    other.parent.mkdir()
+    folder.rename(other)
+    with pytest.raises(Refusal, match=r"^resume=.*: expected the folder of a run of sac_mixture"):
+        build(recipe, f"resume={other}", "collector.total_frames=400")
+    other.rename(folder)
+    files = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    start, _ = newest_checkpoint(folder / "checkpoints")
+    damaged = next(start.glob("components/*loss*/state/*.memmap"))
+    damaged.write_bytes(b"")
+    with pytest.raises(Refusal, match="it is damaged"):
+        build(recipe, f"resume={folder}", "collector.total_frames=400")
+    assert damaged.read_bytes() == b""
+    damaged.write_bytes(files[damaged])
+    assert files == {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_folder_in_use_is_refused(recipe):
+    folder = train(recipe)
+    trainer, run = build(recipe, f"resume={folder}", "collector.total_frames=400")
+    other, again = build(recipe, f"resume={folder}", "collector.total_frames=400")
+    with run.going_on(), pytest.raises(Refusal, match="another process is training there"):
+        train_run(other, again)
+    assert train_run(trainer, run)

@@ -119,7 +119,7 @@ def test_full_disk_is_told_in_a_line_and_nothing_is_written(rotation, lines, mon
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**9, 10**9 - 10**6, 10**6))
     path = rotation.save(module(2), step=2)
     rotation.save_best(module(2), 2.0, 2)
-    needs = "was not written (17 MB are needed, 1 MB are free); the run goes on."
+    needs = "was not written (17 MB are needed, 1 MB are free)."
     assert lines == [f"{path} {needs}", f"{rotation.best_path} {needs}"]
     assert names(rotation) == ["best", "checkpoint-000000000001"]
     assert value_in(rotation.best_path) == 1
@@ -164,7 +164,7 @@ def test_errors_of_writing_are_told_in_a_line(rotation, lines, monkeypatch, erro
     rotation.save_best(module(1), 1.0, 1)
     said = getattr(error, "strerror", None) or str(error)
     for line, which in zip(lines, (path, rotation.best_path), strict=True):
-        assert line == f"{which} was not written ({said}); the run goes on."
+        assert line == f"{which} was not written ({said})."
 
 
 def test_a_folder_that_cannot_be_made_is_told_in_a_line(tmp_path, lines):

@@ -86,3 +86,18 @@ def test_finite_runs_are_left_alone(checked):
     trainer, buffer = checked()
     trainer.train()
     assert len(buffer) == 42
+
+
+def test_bad_parameters_stop_the_run_unsaved(checked, tmp_path):
+    """The last update of a batch may spoil a network whose losses were finite."""
+    trainer, _ = checked()
+
+    def spoil_actor():
+        if trainer._optim_count == 8:  # the last of the batch that ends at frame 21
+            next(trainer.loss_module.actor_network_params.values(True, True)).data[0] = BAD[0]
+
+    trainer.register_op("post_optim", spoil_actor)
+    with pytest.raises(RunError, match=r"^actor_network_params.* is nan at update ") as stopped:
+        trainer.train()
+    saved = tmp_path / "checkpoints" / "checkpoint-000000000018"
+    assert str(stopped.value).endswith(f"; the last good checkpoint is {saved}.")

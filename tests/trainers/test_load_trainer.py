@@ -38,7 +38,9 @@ def refusal(trainer, path):
         load_trainer(trainer, path)
     line = str(refused.value)
     ways = ("this run cannot go on from it (", "it is damaged (")
-    assert line.startswith(tuple(f"{path}: {way}" for way in ways)) and line.endswith(").")
+    assert line.startswith(tuple(f"{path}: {way}" for way in ways)) and line.endswith(
+        (").", "; where it is removed, the one before it is used.")
+    )
     assert "\n" not in line and len(line) < 300 + 80 + len(str(path))
     return line
 

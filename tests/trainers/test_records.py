@@ -111,7 +111,9 @@ def interrupted(tmp_path):
 def test_reopening_drops_what_comes_after_the_checkpoint(tmp_path, frames, kept):
     record = interrupted(tmp_path)
     before = table(record)
-    reopened = RunRecord.reopen(record.path, Config(resume=str(record.path)), frames)
+    reopened = RunRecord.reopen(record.path, frames)
+    assert table(reopened) == before  # nothing has changed so far
+    reopened.resume(Config(resume=str(record.path)))
     assert table(reopened) == before[:kept]
     reopened.add({"frames": 100, "value": 1.5, "odd": "c", "late": 2.0})
     rows = [{**row, "late": row.get("late", "")} for row in before[:kept]]
@@ -124,22 +126,25 @@ def test_reopening_drops_what_comes_after_the_checkpoint(tmp_path, frames, kept)
 def test_reopening_keeps_the_table_byte_for_byte(tmp_path):
     record = interrupted(tmp_path)
     before = (record.path / "progress.csv").read_bytes()
-    RunRecord.reopen(record.path, Config(), frames=30)
+    RunRecord.reopen(record.path, frames=30).resume(Config())
     assert (record.path / "progress.csv").read_bytes() == before
-    RunRecord.reopen(record.path, Config(), frames=20)
+    RunRecord.reopen(record.path, frames=20).resume(Config())
     last = before.rstrip().rindex(b"\n") + 1
     assert (record.path / "progress.csv").read_bytes() == before[:last]
 
 
 def test_reopening_writes_the_settings_from_here_on(tmp_path):
     record = create(tmp_path)
-    RunRecord.reopen(record.path, Config(seed=9, resume=str(record.path)), frames=0)
+    reopened = RunRecord.reopen(record.path, frames=0)
+    assert OmegaConf.load(record.path / "config.yaml") == {"seed": 7, "resume": ""}
+    reopened.resume(Config(seed=9, resume=str(record.path)))
     assert OmegaConf.load(record.path / "config.yaml") == {"seed": 9, "resume": ""}
 
 
 def test_reopening_without_a_table(tmp_path):
     record = create(tmp_path)
-    reopened = RunRecord.reopen(record.path, Config(), frames=5)
+    reopened = RunRecord.reopen(record.path, frames=5)
+    reopened.resume(Config())
     reopened.add({"frames": 10})
     assert [row["frames"] for row in table(reopened)] == ["10"]
 
@@ -149,7 +154,7 @@ def test_a_table_that_cannot_be_read_is_refused(tmp_path, content):
     record = create(tmp_path)
     (record.path / "progress.csv").write_text(content)
     with pytest.raises(Refusal) as refused:
-        RunRecord.reopen(record.path, Config(), frames=5)
+        RunRecord.reopen(record.path, frames=5)
     line = str(refused.value)
     assert line.startswith(f"{record.path}: the run cannot go on there (") and "\n" not in line
     assert (record.path / "progress.csv").read_text() == content
@@ -165,7 +170,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
         assert str(refused.value).startswith(f"{root / 'test'}: no run can be written there (")
         assert "\n" not in str(refused.value)
     with pytest.raises(Refusal, match="the run cannot go on there"):
-        RunRecord.reopen(tmp_path / "gone", Config(), frames=5)
+        RunRecord.reopen(tmp_path / "gone", frames=5).resume(Config())
 
 
 def test_log_prints_and_keeps_lines_with_the_time(tmp_path, capsys):
@@ -185,3 +190,15 @@ def test_log_goes_on_where_it_cannot_be_kept(tmp_path, capsys):
     (record.path / "log.txt").mkdir()
     record.log("said")
     assert capsys.readouterr().out == "said\n"
+
+
+def test_a_folder_is_locked_while_a_run_goes_on_there(tmp_path):
+    record = create(tmp_path)
+    record.lock()
+    other = RunRecord.reopen(record.path, frames=0)
+    with pytest.raises(Refusal, match="another process is training there"):
+        other.lock()
+    record.unlock()
+    other.lock()
+    other.unlock()
+    assert names(record.path) == ["config.yaml"]

@@ -49,6 +49,11 @@ def test_batches_of_copies():
             "collector.init_random_frames=500: expected less than 500 frames.",
         ),
         (
+            {"collector__init_random_frames": 0, "replay_buffer__n_steps": 10},
+            "collector.init_random_frames=0: expected more than 10 frames, "
+            "which wait for n_steps.",
+        ),
+        (
             {"optim__utd_ratio": 0.33},
             "optim.utd_ratio=0.33: expected a multiple of 1/10 (frames_per_batch).",
         ),

@@ -100,6 +100,8 @@ def test_delay_goes_on_where_it_was(minibatch):
 class RewardLoss(LossModule):
     """Predict the reward from the observation."""
 
+    out_keys = ["loss_model", "seen"]
+
     def __init__(self):
         super().__init__()
         torch.manual_seed(7)
@@ -172,3 +174,12 @@ def test_sample_maps_the_minibatch_of_its_stepper_only(make_loss, minibatch):
     by_hand = make_loss(gym_env("Counting-v0"))
     run(by_hand, AdamStepper(by_hand, lr=1e-2), minibatch[:3], steps=1)
     assert all(a.equal(b) for a, b in zip(parameters(plain), parameters(by_hand), strict=True))
+
+
+def test_auxiliary_losses_need_names_of_their_own(make_loss):
+    loss, other = (make_loss(gym_env("Counting-v0")) for _ in range(2))
+    with pytest.raises(ValueError, match=r"^auxiliary\['b'\] must have outputs of other names"):
+        AdamStepper(loss, auxiliary={"b": AdamStepper(other)})
+    nested = AdamStepper(RewardLoss(), auxiliary={"a": AdamStepper(other)})
+    with pytest.raises(ValueError, match=r"^auxiliary\['b'\] must have no auxiliary steppers"):
+        AdamStepper(loss, auxiliary={"b": nested})

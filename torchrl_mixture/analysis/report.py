@@ -25,6 +25,8 @@ def report_run(run_dir: str | Path) -> str:
     returns = next(values for name, values in columns.items() if name.endswith("_mean"))
     sentence = f"In {columns['frames'][-1]:.0f} frames the mean return went from "
     sentence += f"{returns[0]:.4g} to {returns[-1]:.4g}"
+    if len(returns) == 1:
+        sentence = f"There is one evaluation so far, of mean return {returns[0]:.4g}"
     if "effective_components" in columns:  # losses of single-Gaussian policies have none
         sentence += f", with {columns['effective_components'][-1]:.1f} effective components"
     try:

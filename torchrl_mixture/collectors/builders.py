@@ -112,7 +112,7 @@ def _with_transform(
     if isinstance(env, EnvBase):
         return _append(env, transform)
     if isinstance(env, Sequence):
-        return [_with_transform(one, transform) for one in env]
+        return [_with_transform(one, transform.clone()) for one in env]
     return partial(_make_with_transform, env, transform)
 
 

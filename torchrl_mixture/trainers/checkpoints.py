@@ -77,7 +77,7 @@ class RunCheckpoints(CheckpointRotation):
         return path
 
     def save_best(self, checkpoint: Checkpoint, value: float, frames: int) -> None:
-        """Save a policy if none before it had a higher value.
+        """Save a policy if its value is higher than that of all before it.
 
         Arguments:
             checkpoint: the policy and what it needs to act.
@@ -113,7 +113,7 @@ class RunCheckpoints(CheckpointRotation):
         except (OSError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "No space left" not in str(error):
                 raise  # PyTorch raises it for a full disk too
-            self.warn(f"{path} was not written ({one_line(error)}); the run goes on.")
+            self.warn(f"{path} was not written ({one_line(error)}).")
             return False
         return True
 
@@ -170,7 +170,10 @@ def check_tensors(path: Path) -> None:
             found = file.stat().st_size if file.exists() else 0
             if found != expected:
                 name = file.relative_to(path)
-                raise Refusal(f"{path}: it is damaged ({name} has {found} bytes of {expected}).")
+                raise Refusal(
+                    f"{path}: it is damaged ({name} has {found} bytes of {expected}); "
+                    "where it is removed, the one before it is used."
+                )
 
 
 def load_trainer(trainer: Trainer, path: Path) -> None:

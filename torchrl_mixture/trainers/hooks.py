@@ -25,7 +25,7 @@ class _StatelessHook(TrainerHookBase):
 
 
 class FiniteCheck(_StatelessHook):
-    """Stop the run when data or losses are not finite, before they are stored or saved.
+    """Stop the run when data, losses or parameters are not finite, before they are saved.
 
     Arguments:
         keys: the floating entries of a collected batch that are checked.
@@ -57,9 +57,16 @@ class FiniteCheck(_StatelessHook):
         return batch
 
     def updated(self, updates: int, metrics: TensorDictBase) -> None:
-        """Check the mean ``metrics`` of the updates that end with number ``updates``."""
+        """Check the mean ``metrics`` of updates, and the parameters after the last one.
+
+        Arguments:
+            updates: the number of updates so far.
+            metrics: the mean of each output of the loss.
+        """
         for key, value in metrics.items():
             self._check(key, value, f"update {updates}")
+        for key, parameter in self.trainer.loss_module.named_parameters():
+            self._check(key, parameter, f"update {updates}")
 
     def _check(self, key: NestedKey, value: torch.Tensor, where: str) -> None:
         if not value.isfinite().all():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import fcntl
 import os
 import sys
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from torchrl_mixture.trainers.refusals import Refusal, one_line
 class RunRecord:
     """A run's folder: ``config.yaml``, ``progress.csv``, ``log.txt``, checkpoints and figures.
 
-    Use :meth:`create` or :meth:`reopen`.
+    Use :meth:`create`, or :meth:`reopen` and then :meth:`resume`.
 
     Arguments:
         path: the folder.
@@ -41,6 +42,7 @@ class RunRecord:
     def __init__(self, path: Path, rows: list[dict[str, Any]]) -> None:
         self.path = path
         self.rows = rows
+        self._lock: int | None = None
 
     @classmethod
     def create(cls, name: str, config: Any, seed: int, root: str | Path = "runs") -> RunRecord:
@@ -65,28 +67,63 @@ class RunRecord:
         return record
 
     @classmethod
-    def reopen(cls, path: str | Path, config: Any, frames: int) -> RunRecord:
-        """Open the folder of a run that continues from a checkpoint.
+    def reopen(cls, path: str | Path, frames: int) -> RunRecord:
+        """Read the folder of a run that is to continue from a checkpoint, and change nothing.
 
         Arguments:
             path: the folder.
-            config: the settings from here on.
-            frames: the checkpoint's frames; rows after it are dropped, since the run will come
+            frames: the checkpoint's frames; rows after it are left out, since the run will come
                 by there again.
 
         Raises:
-            Refusal: if the folder cannot be read or written.
+            Refusal: if the folder cannot be read.
         """
         record = cls(Path(path), [])
         try:
             if record._progress.exists():
                 with open(record._progress, newline="") as file:
                     record.rows = [r for r in csv.DictReader(file) if int(r["frames"]) <= frames]
-            record._write_config(config)
-            record._write_rows()
         except (OSError, KeyError, ValueError) as error:
             raise Refusal(f"{path}: the run cannot go on there ({one_line(error)}).") from error
         return record
+
+    def resume(self, config: Any) -> None:
+        """Write the settings and the rows that a continued run begins with.
+
+        Arguments:
+            config: the settings from here on.
+
+        Raises:
+            Refusal: if the folder cannot be written.
+        """
+        try:
+            self._write_config(config)
+            if self.rows:
+                self._write_rows()
+        except OSError as error:
+            raise Refusal(
+                f"{self.path}: the run cannot go on there ({one_line(error)})."
+            ) from error
+
+    def lock(self) -> None:
+        """Keep other processes out of the folder, until :meth:`unlock` or this process ends.
+
+        Raises:
+            Refusal: if a run is going on there.
+        """
+        folder = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(folder)
+            raise Refusal(f"{self.path}: another process is training there.") from None
+        self._lock = folder
+
+    def unlock(self) -> None:
+        """Let others in."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     @property
     def checkpoints(self) -> Path:

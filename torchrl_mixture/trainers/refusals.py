@@ -51,7 +51,7 @@ def refusals(debug: bool = False) -> Iterator[None]:
     """End the program with one line on stderr when something is refused inside.
 
     The exit code is 2 for what stops a run before it begins, 1 for what ends it later, and 130
-    for an interruption before there was anything to save.
+    for an interruption.
 
     Arguments:
         debug: let the error through, with its traceback.
@@ -62,6 +62,6 @@ def refusals(debug: bool = False) -> Iterator[None]:
     except tuple(codes) as error:
         if debug:
             raise
-        print(str(error) or "Interrupted; nothing was saved.", file=sys.stderr)
+        print(str(error) or "Interrupted.", file=sys.stderr)
         code = next(code for kind, code in codes.items() if isinstance(error, kind))
         raise SystemExit(code) from None

@@ -101,7 +101,8 @@ def updates_per_batch(config: OffPolicyConfig) -> int:
 
     Raises:
         ConfigError: where frames do not divide into batches, batches not into copies of the
-            environment, or the updates of a batch are not a whole number.
+            environment, the updates of a batch are not a whole number, or the first update would
+            find no transition.
 
     Example:
         >>> updates_per_batch(OffPolicyConfig())
@@ -119,6 +120,10 @@ def updates_per_batch(config: OffPolicyConfig) -> int:
     warm_up, total = config.collector.init_random_frames, config.collector.total_frames
     if warm_up >= total:
         raise ConfigError("collector.init_random_frames", warm_up, f"less than {total} frames")
+    waiting = config.env.num_envs * config.replay_buffer.n_steps
+    if config.replay_buffer.n_steps > 1 and max(warm_up, batch) <= waiting:
+        allowed = f"more than {waiting} frames, which wait for n_steps"
+        raise ConfigError("collector.init_random_frames", warm_up, allowed)
     updates = round(batch * ratio)
     if not math.isclose(updates, batch * ratio):
         raise ConfigError("optim.utd_ratio", ratio, f"a multiple of 1/{batch} (frames_per_batch)")

@@ -55,7 +55,8 @@ class AdamStepper(OptimizationStepper):
         sample: maps a minibatch to the one that this stepper trains on; as it is by default.
 
     Raises:
-        ValueError: if ``lr`` or ``delayed`` names other parts than the loss has.
+        ValueError: if ``lr`` or ``delayed`` names other parts than the loss has, ``delay`` is
+            below 1, or an auxiliary loss has an output of this one's name or auxiliaries itself.
 
     Example:
         >>> from torchrl.modules import MLP, QValueActor
@@ -86,10 +87,15 @@ class AdamStepper(OptimizationStepper):
             raise ValueError(
                 f"lr names the parts {sorted(rates)}, but this loss has {sorted(groups)}."
             )
-        if not set(delayed) <= set(groups):
+        parts = [part for part in groups if f"loss_{part}" in loss_module.out_keys]
+        if not set(delayed) <= set(parts):
             raise ValueError(
-                f"delayed names the parts {sorted(delayed)}, but this loss has {sorted(groups)}."
+                f"delayed must be among {parts}, which have a loss of their own, "
+                f"got {sorted(delayed)}."
             )
+        if delay < 1:
+            raise ValueError(f"delay must be at least 1, got {delay}.")
+        _check_auxiliary(loss_module, auxiliary or {})
         self.optimizer = torch.optim.Adam(
             [
                 {"params": parameters, "lr": rates[part], "name": part}
@@ -172,3 +178,16 @@ class AdamStepper(OptimizationStepper):
             saved = state_dict["auxiliary"][name]
             stepper.loss_module.load_state_dict(saved["loss_module"])
             stepper.load_state_dict(saved)
+
+
+def _check_auxiliary(loss_module: LossModule, auxiliary: Mapping[str, AdamStepper]) -> None:
+    taken = set(loss_module.out_keys)
+    for name, stepper in auxiliary.items():
+        if stepper.auxiliary:
+            raise ValueError(f"auxiliary[{name!r}] must have no auxiliary steppers of its own.")
+        keys = set(stepper.loss_module.out_keys)
+        if shared := sorted(keys & taken):
+            raise ValueError(
+                f"auxiliary[{name!r}] must have outputs of other names, got {shared}."
+            )
+        taken |= keys

@@ -33,8 +33,8 @@ from torchrl_mixture.trainers.settings import OffPolicyConfig, updates_per_batch
 from torchrl_mixture.trainers.stepper import AdamStepper
 
 CHECKED_KEYS: tuple[NestedKey, ...] = (
+    "action",  # first: a policy's NaN reaches the observations
     "observation",
-    "action",
     ("next", "observation"),
     ("next", "reward"),
 )
@@ -59,9 +59,29 @@ class Run:
     frames: int = 0
     start: Path | None = None
 
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Hold the folder; a continued run first brings it to where the run begins.
+
+        Raises:
+            Refusal: if another process trains there, or the folder cannot be written.
+        """
+        self.record.lock()
+        try:
+            if self.start is not None:
+                self.record.resume(self.config)
+                self.checkpoints.clean()
+                self.record.log(
+                    f"Continuing {self.record.path} from {self.start.name}, frame {self.frames}; "
+                    "the environment begins a new episode."
+                )
+            yield
+        finally:
+            self.record.unlock()
+
 
 def open_run(name: str, config: OffPolicyConfig) -> Run:
-    """Make the folder of a new run, or reopen that of the run to continue.
+    """Make the folder of a new run, or find where the run to continue begins.
 
     Arguments:
         name: the recipe's name.
@@ -77,14 +97,17 @@ def open_run(name: str, config: OffPolicyConfig) -> Run:
     if not config.resume:
         record = RunRecord.create(name, config, config.seed)
         return Run(config, record, RunCheckpoints(record.checkpoints, record.warn))
+    if Path(config.resume).resolve().parent.name != name:
+        raise ConfigError(
+            "resume", config.resume, f"the folder of a run of {name}, in runs/{name}"
+        )
     start, frames = newest_checkpoint(Path(config.resume) / "checkpoints")
     total = config.collector.total_frames
     if frames >= total:
         allowed = f"more than the {frames} frames that {config.resume} has done"
         raise ConfigError("collector.total_frames", total, allowed)
-    record = RunRecord.reopen(config.resume, config, frames)
+    record = RunRecord.reopen(config.resume, frames)
     checkpoints = RunCheckpoints(record.checkpoints, record.warn)
-    checkpoints.clean()
     return Run(config, record, checkpoints, frames, start)
 
 
@@ -144,7 +167,8 @@ def off_policy_trainer(
     def evaluate(frames: int) -> dict[str, float]:
         row = evaluator(frames)
         if diagnostics is not None and len(replay.buffer):
-            stored = torch.linspace(0, len(replay.buffer) - 1, DIAGNOSED).long()
+            last = len(replay.buffer) - 1
+            stored = torch.linspace(0, last, DIAGNOSED, dtype=torch.float64).long()
             found = diagnostics(replay.buffer[stored])  # not drawn: training is not disturbed
             row |= {key: value.item() for key, value in found.items() if value.ndim == 0}
         return row
@@ -201,10 +225,6 @@ def _continue(trainer: Trainer, run: Run, env: EnvBase) -> None:
     env.set_seed(derived_seed(run.config.seed, run.frames))
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         trainer.collector.reset()
-    run.record.log(
-        f"Continuing {run.record.path} from {run.start.name}, frame {run.frames}; "
-        "the environment begins a new episode."
-    )
 
 
 @contextmanager
@@ -240,11 +260,12 @@ def train_run(trainer: Trainer, run: Run) -> bool:
         whether the end was reached.
 
     Raises:
-        RunError: if data or losses are not finite.
+        Refusal: if another process trains in the folder, or it cannot be written.
+        RunError: if data, losses or parameters are not finite.
         KeyboardInterrupt: at a second signal.
     """
     try:
-        with stopping(trainer):
+        with run.going_on(), stopping(trainer):
             trainer.train()
     except RunError as error:
         run.record.append(str(error))
@@ -256,8 +277,10 @@ def train_run(trainer: Trainer, run: Run) -> bool:
         ) from None
     if trainer.collected_frames >= trainer.total_frames:
         return True
-    run.record.log(
-        f"Stopped at frame {trainer.collected_frames} of {trainer.total_frames}; "
-        f"resume={run.record.path} goes on."
-    )
+    stopped = f"Stopped at frame {trainer.collected_frames} of {trainer.total_frames}"
+    if run.checkpoints.latest() is None:
+        run.record.log(f"{stopped}; there is no checkpoint to go on from.")
+    else:
+        _, frames = newest_checkpoint(run.record.checkpoints)
+        run.record.log(f"{stopped}; resume={run.record.path} goes on from frame {frames}.")
     return False
