@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from tensordict import TensorDictBase
@@ -20,7 +20,7 @@ from torchrl.collectors import BaseCollector, Collector
 from torchrl.data import ReplayBuffer
 from torchrl.envs import EnvBase
 from torchrl.objectives import LossModule
-from torchrl.trainers import Trainer
+from torchrl.trainers import Trainer, TrainerHookBase
 
 from torchrl_mixture.trainers.checkpoints import RunCheckpoints, load_trainer, newest_checkpoint
 from torchrl_mixture.trainers.evaluation import EpisodeEvaluator, Evaluation, derived_seed
@@ -38,6 +38,7 @@ CHECKED_KEYS: tuple[NestedKey, ...] = (
     ("next", "observation"),
     ("next", "reward"),
 )
+Diagnostics: TypeAlias = Callable[[TensorDictBase], Mapping[str, Tensor]]
 DIAGNOSED = 1_000  # stored transitions that the diagnostics look at
 
 
@@ -120,9 +121,10 @@ def off_policy_trainer(
     stepper: AdamStepper,
     evaluator: EpisodeEvaluator,
     collector: Callable[..., BaseCollector] = Collector,
-    diagnostics: Callable[[TensorDictBase], Mapping[str, Tensor]] | None = None,
+    diagnostics: Diagnostics | None = None,
     saved: Mapping[str, Any] | None = None,
     keys: Sequence[NestedKey] = TRANSITION_KEYS,
+    hooks: Sequence[TrainerHookBase] = (),
 ) -> Trainer:
     """Build TorchRL's trainer with the hooks of this package, at the state where a run begins.
 
@@ -138,9 +140,10 @@ def off_policy_trainer(
         diagnostics: maps stored transitions to further columns; vectors are left out.
         saved: by name, what is saved besides because the policy needs it to act.
         keys: what is stored of a transition.
+        hooks: further hooks, such as schedules; those with a state are saved and restored.
 
     Returns:
-        the trainer, to which further hooks can be added before :func:`train_run`.
+        the trainer, for :func:`train_run`.
 
     Raises:
         Refusal: if the run cannot go on from its checkpoint.
@@ -161,31 +164,49 @@ def off_policy_trainer(
         checkpoint_rotation=run.checkpoints,
         save_trainer_interval=config.checkpoint.interval - 1,  # it saves what exceeds it
     )
-    log = row_logger(config.logger.backend, run.record.path)
-    best = Checkpoint(policy=policy, **saved)
-
-    def evaluate(frames: int) -> dict[str, float]:
-        row = evaluator(frames)
-        if diagnostics is not None and len(replay.buffer):
-            last = len(replay.buffer) - 1
-            stored = torch.linspace(0, last, DIAGNOSED, dtype=torch.float64).long()
-            found = diagnostics(replay.buffer[stored])  # not drawn: training is not disturbed
-            row |= {key: value.item() for key, value in found.items() if value.ndim == 0}
-        return row
-
-    def record(row: dict[str, float]) -> None:
-        run.record.add(row)
-        log(row)
-        run.checkpoints.save_best(best, row[evaluator.columns[0]], int(row["frames"]))
-
     FiniteCheck(CHECKED_KEYS, run.checkpoints.latest).register(trainer)
     replay.register(trainer)
     LogTrimmer().register(trainer)
     ProgressBar(config.collector.total_frames).register(trainer)
-    Evaluation(evaluate, record, config.evaluation.interval).register(trainer)
+    for hook in hooks:
+        hook.register(trainer)
+    Evaluation(
+        _evaluate(evaluator, diagnostics, replay.buffer),
+        _record(run, Checkpoint(policy=policy, **saved), evaluator.columns[0]),
+        config.evaluation.interval,
+    ).register(trainer)
     if run.start is not None:
         _continue(trainer, run, env)
     return trainer
+
+
+def _evaluate(
+    evaluator: EpisodeEvaluator, diagnostics: Diagnostics | None, buffer: ReplayBuffer
+) -> Callable[[int], dict[str, float]]:
+    """Add the diagnostics of stored transitions to what the evaluator measures."""
+
+    def evaluate(frames: int) -> dict[str, float]:
+        row = evaluator(frames)
+        if diagnostics is not None and len(buffer):
+            last = len(buffer) - 1
+            stored = torch.linspace(0, last, DIAGNOSED, dtype=torch.float64).long()
+            found = diagnostics(buffer[stored])  # not drawn: training is not disturbed
+            row |= {key: value.item() for key, value in found.items() if value.ndim == 0}
+        return row
+
+    return evaluate
+
+
+def _record(run: Run, best: Checkpoint, column: str) -> Callable[[dict[str, float]], None]:
+    """Write a row wherever rows go, and keep the policy if it is the best by a column."""
+    log = row_logger(run.config.logger.backend, run.record.path)
+
+    def record(row: dict[str, float]) -> None:
+        run.record.add(row)
+        log(row)
+        run.checkpoints.save_best(best, row[column], int(row["frames"]))
+
+    return record
 
 
 def make_buffer(config: OffPolicyConfig) -> ReplayBuffer:
