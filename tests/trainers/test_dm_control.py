@@ -14,7 +14,7 @@ from torchrl.objectives import SACLoss
 
 from torchrl_mixture.modules import mixture_actor
 from torchrl_mixture.trainers.environments import dm_control_env, make_env
-from torchrl_mixture.trainers.refusals import ConfigError
+from torchrl_mixture.trainers.refusals import ConfigError, RunError
 
 pytest.importorskip("dm_control", reason="needs the extra 'dmc'")
 
@@ -140,3 +140,10 @@ def test_nothing_is_printed_and_pictures_are_drawn_without_a_display():
         pytest.skip("this machine cannot draw")
     assert (finished.returncode, finished.stderr) == (0, "")
     assert finished.stdout == "made\n(480, 480, 3)\n"
+
+
+def test_a_simulation_that_breaks_down_is_told_in_a_line():
+    env = dm_control_env("cartpole-swingup")
+    tensordict = env.reset().set("action", torch.tensor([float("nan")]))
+    with pytest.raises(RunError, match=r"^the simulation cannot go on: .*\.$"):
+        env.step(tensordict)

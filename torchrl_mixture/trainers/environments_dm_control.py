@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 
-from torchrl_mixture.trainers.refusals import ConfigError, one_line
+from torchrl_mixture.trainers.refusals import ConfigError, RunError, one_line
 
 FRAME_SIZE = 480  # pixels, as Gymnasium draws its MuJoCo tasks
 
@@ -30,7 +30,9 @@ class ControlTask(gymnasium.Env):
     """
 
     def __init__(self, task: Any) -> None:
-        self._task = task
+        from dm_control.rl.control import PhysicsError
+
+        self._task, self._physics_error = task, PhysicsError
         action, observation = task.action_spec(), task.observation_spec()["observations"]
         self.action_space = Box(
             action.minimum.astype(np.float32), action.maximum.astype(np.float32)
@@ -54,7 +56,10 @@ class ControlTask(gymnasium.Env):
         return self._observation(self._task.reset()), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        step = self._task.step(action)
+        try:
+            step = self._task.step(action)
+        except self._physics_error as error:
+            raise RunError(f"the simulation cannot go on: {one_line(error)}.") from error
         truncated = step.last() and step.discount == 1.0  # the time limit leaves the discount
         terminated = step.last() and not truncated
         return self._observation(step), step.reward, terminated, truncated, {}
