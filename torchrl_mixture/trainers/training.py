@@ -248,21 +248,29 @@ def _continue(trainer: Trainer, run: Run, env: EnvBase) -> None:
         trainer.collector.reset()
 
 
+AT_ONCE: dict[signal.Signals, Callable[[int, FrameType | None], Any] | signal.Handlers] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+}
+
+
 @contextmanager
 def stopping(trainer: Trainer) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM stop a trainer after the current batch, with a last checkpoint.
 
-    The second signal interrupts at once.
+    The second signal interrupts at once, also where the shell had SIGINT ignored, as it does for
+    what a script starts in the background.
 
     Arguments:
         trainer: the trainer that is asked to stop.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, previous[signal.Signals(number)])
-        trainer.request_stop(signal.Signals(number).name)
+        asked = signal.Signals(number)
+        signal.signal(asked, AT_ONCE[asked])
+        trainer.request_stop(asked.name)
 
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, stop) for number in AT_ONCE}
     try:
         yield
     finally:
