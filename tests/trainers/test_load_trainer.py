@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 
 import pytest
 import torch
@@ -120,7 +121,9 @@ def test_truncated_files_are_refused(build, saved, pattern, part):
         key=lambda file: file.stat().st_size,
     )
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    refusal(build(), path)
+    line = refusal(build(), path)
+    assert ("it is damaged" in line) == (pattern != "state.json")
+    assert part in line
 
 
 @pytest.mark.parametrize("part", ["loss_module", "replay_buffer", "trainer_state", "rng"])
@@ -129,17 +132,20 @@ def test_missing_files_are_refused(build, saved, part):
     for file in files(path, "state.json"):
         if part in str(file):
             file.unlink()
-    refusal(build(), path)
+    line = refusal(build(), path)
+    assert f"component '{part}" in line and "No such file" in line
 
 
 @pytest.mark.parametrize("text", ["{", "", '{"format": "other"}', None])
 def test_a_missing_or_broken_manifest_is_refused(build, saved, text):
     manifest = saved[1] / "manifest.json"
     manifest.unlink() if text is None else manifest.write_text(text)
-    refusal(build(), saved[1])
+    line = refusal(build(), saved[1])
+    expected = "No such file" if text is None else "manifest|not contain a TorchRL checkpoint"
+    assert re.search(expected, line)
 
 
 def test_a_manifest_of_another_version_is_refused(build, saved):
     manifest = saved[1] / "manifest.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format_version": 99}))
-    refusal(build(), saved[1])
+    assert "format version 99" in refusal(build(), saved[1])

@@ -137,6 +137,13 @@ def newest_checkpoint(directory: str | Path) -> tuple[Path, int]:
 
     Raises:
         Refusal: if there is none.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = RunCheckpoints(folder, print).save(Checkpoint(value={"a": 1}), step=10)
+        ...     newest_checkpoint(folder)[1]
+        10
     """
     latest = CheckpointRotation(directory, keep_last=KEPT).latest()
     if latest is None:
@@ -154,6 +161,12 @@ def check_tensors(path: Path) -> None:
 
     Raises:
         Refusal: for the first file that is missing or has another size.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Checkpoint(net=torch.nn.Linear(1, 1)).save(f"{folder}/a")
+        ...     check_tensors(path)  # says nothing: it is whole
     """
     for index in path.glob("components/*/state/meta.json"):
         try:
@@ -188,6 +201,7 @@ def load_trainer(trainer: Trainer, path: Path) -> None:
     """
     check_tensors(path)
     try:
+        Checkpoint.manifest(path)  # without one the trainer would turn to its pickle loader
         trainer.load_from_file(path)
     except (CheckpointError, RuntimeError, ValueError, KeyError, OSError) as error:
         raise Refusal(f"{path}: this run cannot go on from it ({one_line(error)}).") from error
