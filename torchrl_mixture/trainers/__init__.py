@@ -17,6 +17,7 @@ from torchrl_mixture.trainers.hooks import FiniteCheck, LinearSchedule, LogTrimm
 from torchrl_mixture.trainers.records import RunRecord
 from torchrl_mixture.trainers.refusals import ConfigError, Refusal, RunError, one_line, refusals
 from torchrl_mixture.trainers.replay import TRANSITION_KEYS, Replay, replay_buffer
+from torchrl_mixture.trainers.runs import Run, open_run, train_run
 from torchrl_mixture.trainers.settings import (
     CheckpointConfig,
     CollectorConfig,
@@ -30,7 +31,7 @@ from torchrl_mixture.trainers.settings import (
 )
 from torchrl_mixture.trainers.stepper import AdamStepper, parameter_groups
 from torchrl_mixture.trainers.tasks import make_envs
-from torchrl_mixture.trainers.training import Run, off_policy_trainer, open_run, train_run
+from torchrl_mixture.trainers.training import off_policy_trainer
 
 __all__ = [
     "TRANSITION_KEYS",

@@ -78,7 +78,7 @@ class FiniteCheck(_StatelessHook):
             )
 
     def register(self, trainer: Trainer, name: str = "finite_check") -> None:
-        """Check data on ``batch_process``, losses on ``post_optim_complete_log``.
+        """Check data on ``batch_process``, the rest on ``post_optim_complete_log``.
 
         Register it before the hooks that store data.
         """

@@ -19,6 +19,9 @@ def check_backend(backend: str) -> None:
 
     Raises:
         ConfigError: if the package is missing.
+
+    Example:
+        >>> check_backend("csv")
     """
     if backend != "csv" and importlib.util.find_spec(backend) is None:
         allowed = f"csv, or {backend} after: pip install 'torchrl_mixture[{backend}]'"

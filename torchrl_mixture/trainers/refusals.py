@@ -55,6 +55,14 @@ def refusals(debug: bool = False) -> Iterator[None]:
 
     Arguments:
         debug: let the error through, with its traceback.
+
+    Example:
+        >>> try:
+        ...     with refusals():
+        ...         raise ConfigError("optim.lr", -1, "a number above 0")
+        ... except SystemExit as end:
+        ...     end.code
+        2
     """
     codes = {Refusal: 2, RunError: 1, KeyboardInterrupt: 130}
     try:

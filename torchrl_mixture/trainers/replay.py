@@ -18,6 +18,7 @@ from torchrl.envs.transforms import MultiStepTransform
 from torchrl.trainers import Trainer, TrainerHookBase
 
 from torchrl_mixture.trainers.refusals import ConfigError
+from torchrl_mixture.trainers.settings import OffPolicyConfig
 
 TRANSITION_KEYS: tuple[NestedKey, ...] = (
     "observation",
@@ -59,6 +60,17 @@ def replay_buffer(
     except RuntimeError:
         allowed = f"false, since TorchRL's extension does not load with torch {torch.__version__}"
         raise ConfigError("replay_buffer.prioritized", True, allowed) from None
+
+
+def make_buffer(config: OffPolicyConfig) -> ReplayBuffer:
+    """Build the replay buffer of a recipe's settings."""
+    settings = config.replay_buffer
+    exponents = (settings.priority_alpha, settings.priority_beta)
+    return replay_buffer(
+        settings.size,
+        config.optim.batch_size,
+        priorities=exponents if settings.prioritized else None,
+    )
 
 
 class Replay(TrainerHookBase):
