@@ -27,6 +27,7 @@ from torchrl_mixture.trainers import (
     Refusal,
     RunningNorm,
     check_tensors,
+    evaluation_task,
     load_config,
     make_env,
     newest_checkpoint,
@@ -100,7 +101,7 @@ class Policy:
 
     def make_raw_env(self, num_envs: int | None = None, *, render: bool = False) -> EnvBase:
         env = self.settings.env
-        return make_env(env.library, env.name, num_envs, render=render)
+        return make_env(*evaluation_task(env.library, env.name), num_envs, render=render)
 
     def normalized(self, env: EnvBase) -> EnvBase:
         return normalize_like(env, self.norm) if self.settings.env.normalize_observations else env

@@ -53,7 +53,10 @@ def check_refused(result, start, code=2):
             "env.name=CartPole-v1, with actions Discrete(2): expected a flat, bounded Box.",
         ),
         ("env.name=Pendulun-v1", "env.name=Pendulun-v1: expected an environment registered in"),
-        ("env.library=atari", "env.library=atari: expected gymnasium | dm_control.\n"),
+        (
+            "env.library=atari",
+            "env.library=atari: expected gymnasium | dm_control | torchrl_mixture.\n",
+        ),
         (
             "collector.init_random_frames=10000",
             "collector.init_random_frames=10000: expected less than 10000 frames.",

@@ -6,7 +6,13 @@ from torchrl_mixture.trainers.checkpoints import (
     newest_checkpoint,
 )
 from torchrl_mixture.trainers.config import load_config, setting
-from torchrl_mixture.trainers.environments import dm_control_env, gym_env, make_env
+from torchrl_mixture.trainers.environments import (
+    dm_control_env,
+    evaluation_task,
+    make_env,
+    paper_env,
+)
+from torchrl_mixture.trainers.environments_gymnasium import goal_env, gym_env
 from torchrl_mixture.trainers.environments_normalization import (
     RunningNorm,
     normalize_like,
@@ -60,6 +66,8 @@ __all__ = [
     "RunningNorm",
     "check_tensors",
     "dm_control_env",
+    "evaluation_task",
+    "goal_env",
     "gym_env",
     "load_config",
     "make_env",
@@ -69,6 +77,7 @@ __all__ = [
     "normalize_observations",
     "off_policy_trainer",
     "open_run",
+    "paper_env",
     "one_line",
     "parameter_groups",
     "play_episodes",

@@ -1,4 +1,4 @@
-"""Gymnasium and dm_control tasks as TorchRL environments, wrapped for speed."""
+"""Gymnasium environments as TorchRL environments, wrapped for speed."""
 
 from __future__ import annotations
 
@@ -14,31 +14,67 @@ from unittest.mock import patch
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Dict
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from gymnasium.wrappers import TransformObservation
+from gymnasium.wrappers import FlattenObservation, TransformObservation
 from torchrl.envs import EnvBase, GymWrapper
 
-from torchrl_mixture.trainers.environments_dm_control import make_task
 from torchrl_mixture.trainers.refusals import ConfigError, one_line
+
+GOAL_KEYS = {"observation", "achieved_goal", "desired_goal"}
 
 HEADLESS = {"SDL_VIDEODRIVER": "dummy"}  # for Gymnasium's tasks drawn by pygame
 if sys.platform == "linux":
     HEADLESS["MUJOCO_GL"] = "egl"
 
 
-def _check_spaces(name: str, env: gymnasium.Env) -> None:
-    action, observation = env.action_space, env.observation_space
-    if not (isinstance(action, Box) and len(action.shape) == 1 and action.is_bounded()):
-        raise ConfigError("env.name", f"{name}, with actions {action}", "a flat, bounded Box")
-    if not (isinstance(observation, Box) and len(observation.shape) == 1):
-        space = " ".join(str(observation).split())  # a printed array has several lines
-        raise ConfigError("env.name", f"{name}, with observations {space}", "a flat Box")
+def _is_flat(space: gymnasium.Space) -> bool:
+    return isinstance(space, Box) and len(space.shape) == 1
 
 
-def _to_float32(env: gymnasium.Env) -> TransformObservation:
-    bounds = (getattr(env.observation_space, side).astype(np.float32) for side in ("low", "high"))
-    return TransformObservation(env, lambda seen: seen.astype(np.float32), Box(*bounds))
+def _refuse_observations(name: str, space: gymnasium.Space, allowed: str) -> None:
+    text = " ".join(str(space).split())  # a printed array has several lines
+    raise ConfigError("env.name", f"{name}, with observations {text}", allowed)
+
+
+def _check_actions(name: str, space: gymnasium.Space) -> None:
+    if not (isinstance(space, Box) and len(space.shape) == 1 and space.is_bounded()):
+        raise ConfigError("env.name", f"{name}, with actions {space}", "a flat, bounded Box")
+
+
+def _with_flat_observations(name: str, env: gymnasium.Env) -> gymnasium.Env:
+    """Put the parts of a dictionary into one vector, and refuse what is none."""
+    if isinstance(env.observation_space, Dict):
+        env = FlattenObservation(env)
+    if not _is_flat(env.observation_space):
+        _refuse_observations(name, env.observation_space, "a flat Box")
+    return env
+
+
+def _with_goals(name: str, env: gymnasium.Env) -> gymnasium.Env:
+    """Keep a dictionary with goals as it is, and refuse what is none."""
+    space = env.observation_space
+    parts = space.spaces if isinstance(space, Dict) else {}
+    if set(parts) != GOAL_KEYS or not all(_is_flat(part) for part in parts.values()):
+        _refuse_observations(name, space, " and ".join(sorted(GOAL_KEYS)))
+    return env
+
+
+def _box32(space: Any) -> Box:
+    return Box(space.low.astype(np.float32), space.high.astype(np.float32))
+
+
+def _to_float32(env: gymnasium.Env) -> gymnasium.Env:
+    """Cast a vector or a dictionary of vectors."""
+    space = env.observation_space
+    if isinstance(space, Dict):
+        boxes = Dict({key: _box32(part) for key, part in space.items()})
+        return TransformObservation(
+            env, lambda seen: {key: seen[key].astype(np.float32) for key in boxes}, boxes
+        )
+    if space.dtype == np.float32:
+        return env
+    return TransformObservation(env, lambda seen: seen.astype(np.float32), _box32(space))
 
 
 def _check_drawing(name: str, env: gymnasium.Env) -> None:
@@ -58,8 +94,12 @@ def _check_drawing(name: str, env: gymnasium.Env) -> None:
         raise ConfigError("env.name", f"{name} ({reason})", "a task that can be drawn here")
 
 
-def _wrap(
-    name: str, make: Callable[[], gymnasium.Env], num_envs: int | None, render: bool
+def wrap(
+    name: str,
+    make: Callable[[], gymnasium.Env],
+    num_envs: int | None,
+    render: bool,
+    with_observations: Callable[[str, gymnasium.Env], gymnasium.Env] = _with_flat_observations,
 ) -> EnvBase:
     """Wrap one environment, or some copies stepped together, with float32 observations."""
     if num_envs is not None and num_envs < 1:
@@ -67,10 +107,11 @@ def _wrap(
 
     def make_float32() -> gymnasium.Env:
         env = make()
-        _check_spaces(name, env)
+        _check_actions(name, env.action_space)
+        env = with_observations(name, env)
         if render:
             _check_drawing(name, env)
-        return env if env.observation_space.dtype == np.float32 else _to_float32(env)
+        return _to_float32(env)
 
     if num_envs is None:
         return GymWrapper(make_float32())
@@ -106,7 +147,9 @@ def gym_env(name: str, num_envs: int | None = None, *, render: bool = False) -> 
     Observations are cast in NumPy, which costs a tenth of what a TorchRL transform does.
 
     Arguments:
-        name: a name registered by Gymnasium or Gymnasium-Robotics, such as ``"Pendulum-v1"``.
+        name: a name registered by Gymnasium or Gymnasium-Robotics, such as ``"Pendulum-v1"``. The
+            parts of a dictionary of observations, as the Fetch tasks have it, are concatenated in
+            its order: achieved goal, desired goal, observation.
         num_envs: make this many copies, stepped in this process one after another, with batch
             shape ``[num_envs]``; ``None`` makes one environment with batch shape ``[]``.
         render: let the environment's ``render()`` return its picture, ``[H, W, 3]``, uint8.
@@ -122,64 +165,26 @@ def gym_env(name: str, num_envs: int | None = None, *, render: bool = False) -> 
         >>> gym_env("Pendulum-v1", num_envs=4).reset()["observation"].shape
         torch.Size([4, 3])
     """
-    return _wrap(name, lambda: _make_gym(name, render), num_envs, render)
+    return wrap(name, lambda: _make_gym(name, render), num_envs, render)
 
 
-def dm_control_env(name: str, num_envs: int | None = None, *, render: bool = False) -> EnvBase:
-    """Build a task of the DeepMind Control Suite.
-
-    The task's observations are concatenated in its own order; actions and observations are
-    float32. The time limit truncates an episode and does not terminate it. The tasks go through
-    Gymnasium's interface, in which copies are stepped two to three times as fast as by TorchRL's
-    ``SerialEnv`` of ``DMControlEnv``.
+def goal_env(name: str, num_envs: int | None = None, *, render: bool = False) -> EnvBase:
+    """Build a Gymnasium environment with goals, such as the Fetch tasks.
 
     Arguments:
-        name: domain and task, such as ``"cartpole-swingup_sparse"``.
+        name: a name registered by Gymnasium-Robotics, such as ``"FetchReach-v4"``.
         num_envs: as for :func:`gym_env`.
         render: as for :func:`gym_env`.
 
     Returns:
-        the environment, with keys ``"observation"`` and ``"action"``.
+        the environment, with keys ``"observation"``, ``"achieved_goal"``, ``"desired_goal"``,
+        all float32, and ``"action"``.
 
     Raises:
-        ConfigError: if dm_control is not installed or cannot be imported, if there is no such
-            task, or if it cannot be drawn.
+        ConfigError: as :func:`gym_env`, and if the observations are not those three.
 
     Example:
-        >>> from importlib.util import find_spec
-        >>> if find_spec("dm_control"):
-        ...     assert dm_control_env("cheetah-run").reset()["observation"].shape == (17,)
-    """
-    return _wrap(name, lambda: make_task(name), num_envs, render)
-
-
-LIBRARIES: dict[str, Callable[..., EnvBase]] = {
-    "gymnasium": gym_env,
-    "dm_control": dm_control_env,
-}
-
-
-def make_env(
-    library: str, name: str, num_envs: int | None = None, *, render: bool = False
-) -> EnvBase:
-    """Build an environment of a library by name.
-
-    Arguments:
-        library: ``"gymnasium"`` or ``"dm_control"``.
-        name: the environment's name in that library.
-        num_envs: as for :func:`gym_env`.
-        render: as for :func:`gym_env`.
-
-    Returns:
-        the environment, with keys ``"observation"`` and ``"action"``.
-
-    Raises:
-        ConfigError: if the library is another one, or refuses the name.
-
-    Example:
-        >>> make_env("gymnasium", "Pendulum-v1").reset()["observation"].shape
+        >>> goal_env("FetchReach-v4").reset()["desired_goal"].shape
         torch.Size([3])
     """
-    if library not in LIBRARIES:
-        raise ConfigError("env.library", library, " | ".join(LIBRARIES))
-    return LIBRARIES[library](name, num_envs, render=render)
+    return wrap(name, lambda: _make_gym(name, render), num_envs, render, _with_goals)

@@ -164,7 +164,8 @@ class RunRecord:
             pass  # it was printed, and what keeps it from the file will be told by what fails next
 
     def _write_config(self, config: Any) -> None:
-        settings = OmegaConf.structured(dataclasses.replace(config, resume=""))
+        fixed = {"resume": ""} if hasattr(config, "resume") else {}
+        settings = OmegaConf.structured(dataclasses.replace(config, **fixed))
         with _replacing(self.path / "config.yaml") as temporary:
             OmegaConf.save(settings, temporary)
 

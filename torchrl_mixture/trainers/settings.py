@@ -14,8 +14,8 @@ from torchrl_mixture.trainers.refusals import ConfigError
 class EnvConfig:
     """The task."""
 
-    name: str = "Pendulum-v1"  # a task with flat observations and bounded actions
-    library: Literal["gymnasium", "dm_control"] = "gymnasium"  # dm_control: name=domain-task
+    name: str = "Pendulum-v1"  # of a task with bounded actions; in dm_control domain-task
+    library: Literal["gymnasium", "dm_control", "torchrl_mixture"] = "gymnasium"
     num_envs: int = setting(1, above=0)  # copies stepped together in this process
     normalize_observations: bool = False  # by their running mean and standard deviation
 

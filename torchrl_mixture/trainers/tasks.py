@@ -6,7 +6,7 @@ from typing import Any
 
 from torchrl.envs import EnvBase
 
-from torchrl_mixture.trainers.environments import make_env
+from torchrl_mixture.trainers.environments import evaluation_task, make_env
 from torchrl_mixture.trainers.environments_normalization import (
     normalize_like,
     normalize_observations,
@@ -36,7 +36,8 @@ def make_envs(config: OffPolicyConfig) -> tuple[EnvBase, EnvBase, dict[str, Any]
     env: EnvBase = make_env(
         settings.library, settings.name, settings.num_envs if settings.num_envs > 1 else None
     )
-    test_env: EnvBase = make_env(settings.library, settings.name, config.evaluation.episodes)
+    test_task = evaluation_task(settings.library, settings.name)
+    test_env: EnvBase = make_env(*test_task, config.evaluation.episodes)
     saved = {}
     if settings.normalize_observations:
         env = normalize_observations(env)
