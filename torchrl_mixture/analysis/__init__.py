@@ -3,12 +3,15 @@
 from torchrl_mixture.analysis.figures import plot_learning_curve
 from torchrl_mixture.analysis.records import read_progress
 from torchrl_mixture.analysis.report import report_run
+from torchrl_mixture.analysis.statistics import bootstrap_interval, wilson_interval
 from torchrl_mixture.analysis.video import check_video_path, write_video
 
 __all__ = [
+    "bootstrap_interval",
     "check_video_path",
     "plot_learning_curve",
     "read_progress",
     "report_run",
+    "wilson_interval",
     "write_video",
 ]
