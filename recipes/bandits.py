@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -99,7 +100,8 @@ def continuous(config: Config, folder: Path) -> str:
     results = [
         studies.train_learner(name, moments=moments, **options) for name in studies.LEARNERS
     ]
-    pd.concat([result.table() for result in results]).to_csv(folder / "density.csv", index=False)
+    densities = pd.concat([result.table() for result in results])
+    densities.to_csv(folder / "density.csv", index=False, float_format="%.6g")
     summary = pd.DataFrame([result.summary() for result in results])
     summary.to_csv(folder / "summary.csv", index=False)
     reward = continuous_bandit_reward(results[0].action)
@@ -110,13 +112,21 @@ def continuous(config: Config, folder: Path) -> str:
 STUDIES = {"bimodal": bimodal, "random": random, "continuous": continuous}
 
 
+def check(config: Config) -> None:
+    """Refuse what a study could not end with."""
+    if config.random.num_steps % 100:
+        raise ConfigError("random.num_steps", config.random.num_steps, "a multiple of 100")
+    if not (find_spec("matplotlib") and find_spec("scipy")):
+        allowed = "Matplotlib and SciPy first: pip install 'torchrl_mixture[plots]'"
+        raise ConfigError("study", config.study, allowed)
+
+
 def main() -> None:
     """Read the settings, make the study, and say what was found."""
     torch.set_num_threads(1)
     with refusals(debug="debug=true" in map(str.lower, sys.argv)):
         config = load_config(Config, sys.argv[1:])
-        if config.random.num_steps % 100:
-            raise ConfigError("random.num_steps", config.random.num_steps, "a multiple of 100")
+        check(config)
         folder = RunRecord.create("bandits", config, config.seed).path
         print(STUDIES[config.study](config, folder))
         print(f"Tables and figures are in {folder}")

@@ -39,6 +39,7 @@ from torchrl_mixture.trainers import (
 )
 
 RECIPES = Path(__file__).parent
+WITHOUT_POLICY = {"bandits", Path(__file__).stem}
 COPIES = 10
 
 
@@ -57,7 +58,7 @@ def open_recipe(run: Path) -> tuple[ModuleType, Any]:
     if not (run / "config.yaml").is_file():
         raise ConfigError("run", run, "the folder of a run, with its config.yaml")
     name = run.resolve().parent.name
-    known = sorted({path.stem for path in RECIPES.glob("*.py")} - {Path(__file__).stem})
+    known = sorted({path.stem for path in RECIPES.glob("*.py")} - WITHOUT_POLICY)
     if name not in known:
         raise ConfigError("run", run, f"a folder in runs/RECIPE, with RECIPE {' | '.join(known)}")
     recipe = importlib.import_module(name)

@@ -176,14 +176,15 @@ def test_densities_are_taken_after_so_many_updates_from_one_seed():
     assert torch.equal(learner.density(GRID), result.density[2])
 
 
-def test_table_has_a_row_for_each_moment_seed_and_action():
+def test_table_has_a_row_for_each_moment_seed_and_tenth_action():
     result = made_up([0.5, 0.8])
-    table = replace(result, action=result.action[:3], density=result.density[..., :3]).table()
+    table = replace(result, action=result.action[:21], density=result.density[..., :21])
+    table = table.table()
     assert table.columns.tolist() == ["learner", "step", "seed", "action", "density"]
     assert len(table) == 2 * 2 * 3
     row = table.query("step == 9 and seed == 1").iloc[1]
-    assert row["density"] == pytest.approx(float(result.density[1, 1, 1]))
-    assert row["action"] == pytest.approx(float(result.action[1]))
+    assert row["density"] == pytest.approx(float(result.density[1, 1, 10]))
+    assert row["action"] == pytest.approx(float(result.action[10]))
 
 
 def test_unknown_learner_is_refused():

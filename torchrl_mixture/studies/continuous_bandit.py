@@ -210,10 +210,11 @@ class BanditResult:
         }
 
     def table(self) -> pd.DataFrame:
-        """Density of every seed at every moment, a row for each point of the grid."""
-        levels = [[self.learner], self.moments, range(len(self.found)), self.action.tolist()]
+        """Density of every seed at every moment, a row for every tenth point of the grid."""
+        action, density = self.action[::10], self.density[..., ::10]
+        levels = [[self.learner], self.moments, range(len(self.found)), action.tolist()]
         index = pd.MultiIndex.from_product(levels, names=["learner", "step", "seed", "action"])
-        return pd.DataFrame({"density": self.density.flatten().numpy()}, index).reset_index()
+        return pd.DataFrame({"density": density.flatten().numpy()}, index).reset_index()
 
 
 def train_learner(
