@@ -12,7 +12,7 @@ MAX_STEPS, SHIFT, GAMMA = 12, -2.0, 0.9
 ACTION = np.zeros(1, np.float32)
 
 
-class Counting(gymnasium.Env):
+class Staircase(gymnasium.Env):
     """Its reward and observation are the step; a terminal state may come at one of them."""
 
     observation_space = Box(0.0, np.inf, (1,), np.float32)
@@ -33,11 +33,11 @@ class Counting(gymnasium.Env):
 
 
 def make(length: int | None, **options) -> ShiftedReward:
-    gymnasium.register("Counting-v0", Counting, max_episode_steps=MAX_STEPS)
+    gymnasium.register("Staircase-v0", Staircase, max_episode_steps=MAX_STEPS)
     try:
-        env = gymnasium.make("Counting-v0", length=length)
+        env = gymnasium.make("Staircase-v0", length=length)
     finally:
-        del gymnasium.registry["Counting-v0"]
+        del gymnasium.registry["Staircase-v0"]
     return ShiftedReward(env, SHIFT, **options)
 
 
@@ -119,4 +119,4 @@ def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match=r"gamma must be in \[0, 1\], got 1.5"):
         ShiftedReward(env, -1.0, gamma=1.5)
     with pytest.raises(ValueError, match="env must have a time limit"):
-        ShiftedReward(TimeLimit(Counting(None), 5).env, -1.0)
+        ShiftedReward(TimeLimit(Staircase(None), 5).env, -1.0)

@@ -55,7 +55,7 @@ class Spy(GradientEstimator):
     def forward(self, policy, q_function, alpha):
         self.shape, self.alpha = policy.batch_shape, float(alpha)
         self.value = q_function(torch.tensor([[-0.6], [0.5], [0.9]]))
-        return (policy.loc - 2 * policy.scale).sum((-1, -2)), None
+        return (policy.logits.unsqueeze(-1) + policy.loc - policy.scale).sum((-1, -2)), None
 
 
 def test_sac_has_the_released_codes_settings():
@@ -64,13 +64,14 @@ def test_sac_has_the_released_codes_settings():
     policy = learner.policy()
     torch.testing.assert_close(policy.scale, torch.full((20, 1, 1), math.e))
     assert 0.02 < policy.loc.std() < 0.1 and (policy.low, policy.high) == (-1, 1)
-    before = learner.loc.detach().clone(), learner.log_scale.detach().clone()
+    parts = (learner.logits, learner.loc, learner.log_scale)
+    before = [part.detach().clone() for part in parts]
     learner.update(0)
     assert spy.shape == (256, 20) and spy.alpha == pytest.approx(0.2)
     exact = 0.1 * torch.tensor([1.1, 0.5 - 0.125 * 0.75**2, 0.0])
     torch.testing.assert_close(spy.value, exact, rtol=0, atol=1e-6)
-    torch.testing.assert_close(before[0] - learner.loc, torch.full((20, 1, 1), 1e-3))
-    torch.testing.assert_close(learner.log_scale - before[1], torch.full((20, 1, 1), 1e-3))
+    for part, old, step in zip(parts, before, (-1e-3, -1e-3, 1e-3), strict=True):
+        torch.testing.assert_close(part - old, torch.full_like(old, step), rtol=1e-3, atol=0)
     learner.update(3000)
     assert spy.alpha == pytest.approx(0.2 * 0.9995**3000)
 
