@@ -42,7 +42,7 @@ class RandomConfig:
 @dataclass
 class ContinuousConfig:
     num_seeds: int = setting(20, above=0)
-    num_steps: int = setting(12_000, above=0)
+    num_steps: int = setting(12_000, at_least=24)
 
 
 @dataclass
@@ -95,7 +95,8 @@ def random(config: Config, folder: Path) -> str:
 
 def continuous(config: Config, folder: Path) -> str:
     """Train on the bandit with a narrow global mode: figure 1 of Dey and Sharon (2025)."""
-    moments = [config.continuous.num_steps * share // 24 for share in (0, 1, 2, 4, 8, 24)]
+    last = studies.MOMENTS[-1]
+    moments = [config.continuous.num_steps * moment // last for moment in studies.MOMENTS]
     options = {"num_seeds": config.continuous.num_seeds, "seed": config.seed}
     results = [
         studies.train_learner(name, moments=moments, **options) for name in studies.LEARNERS

@@ -21,7 +21,7 @@ from torchrl.checkpoint import Checkpoint, CheckpointError
 from torchrl.envs import EnvBase
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
-from torchrl_mixture.analysis import check_video_path, write_video
+from torchrl_mixture.analysis import bootstrap_interval, check_video_path, write_video
 from torchrl_mixture.trainers import (
     ConfigError,
     Refusal,
@@ -121,11 +121,10 @@ def evaluate(policy: Policy, rule: str, env: EnvBase, config: Config) -> str:
     # Whole rounds are played and the first copies of the last one are kept: which episodes count
     # does not depend on their length.
     parts = zip(*played, strict=True)
-    returns, lengths = (torch.cat(part)[: config.episodes].numpy() for part in parts)
-    draws = np.random.default_rng(0).choice(returns, (10_000, len(returns)))
-    low, high = np.quantile(draws.mean(1), [0.025, 0.975])
+    returns, lengths = (torch.cat(part)[: config.episodes] for part in parts)
+    low, high = bootstrap_interval(returns)
     return (
-        f"{rule:8}  mean {returns.mean():.1f}  sd {returns.std():.1f}"
+        f"{rule:8}  mean {returns.mean():.1f}  sd {returns.std(correction=0):.1f}"
         f"  min {returns.min():.1f}  max {returns.max():.1f}"
         f"  95% of the mean [{low:.1f}, {high:.1f}]  length {lengths.mean():.1f}"
     )

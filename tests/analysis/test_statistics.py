@@ -113,3 +113,12 @@ def test_impossible_counts_are_refused(successes, trials):
     name = "trials must be at least 1, got 0" if trials == 0 else "successes must be from 0 to 5"
     with pytest.raises(ValueError, match=name):
         wilson_interval(successes, trials)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool])
+def test_interval_of_counts_is_that_of_the_same_numbers(dtype):
+    values = torch.tensor([0, 1] * 50)
+    expected = bootstrap_interval(values.float())
+    for end, other in zip(bootstrap_interval(values.to(dtype)), expected, strict=True):
+        assert end.dtype == torch.float32 and end.item() == other.item()
+    assert 0 < expected[0] < 0.5 < expected[1] < 1

@@ -72,7 +72,7 @@ def test_the_episode_ends_where_the_free_end_is_high_enough(shaped, float64):
     env = Acrobot(shaped, batch_size=[4])
     up, level = math.pi, math.pi / 2
     angles = torch.tensor([[up, 0.0], [up, -level + 0.1], [up, -level - 0.1], [level, 0.0]])
-    tensordict = env.set_state(torch.cat((angles, torch.zeros(4, 2)), -1))
+    tensordict = env.begin_in(torch.cat((angles, torch.zeros(4, 2)), -1))
     after = env.step(tensordict.set("action", torch.zeros(4, 1)))["next"]
     assert after["terminated"][:, 0].tolist() == [True, True, False, False]
     assert after["done"].equal(after["terminated"]) and not after["truncated"].any()

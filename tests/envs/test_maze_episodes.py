@@ -83,7 +83,7 @@ def test_long_observation_is_that_of_the_formula():
 def test_observations_lie_in_their_spec_also_in_the_corners(fourier):
     env = MazeGrid(fourier=fourier, batch_size=[4])
     corners = torch.tensor([[-5.0, -5.0], [5.0, 5.0], [-5.0, 5.0], [5.0, -5.0]])
-    tensordict = env.set_state(0.99 * corners)
+    tensordict = env.begin_in(0.99 * corners)
     for _ in range(50):
         tensordict = env.step(tensordict.set("action", corners))["next"]
         assert env.observation_spec["observation"].is_in(tensordict["observation"])

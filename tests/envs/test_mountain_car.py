@@ -68,7 +68,7 @@ def test_the_episode_ends_at_the_goal_unless_the_car_rolls_back(dynamics, shaped
     goal = GOALS[dynamics]
     env = MountainCar(shaped, dynamics, batch_size=[4])
     start = [[goal - 0.01, 0.02], [goal + 0.05, -0.02], [goal - 0.05, 0.02], [0.6, 0.0]]
-    tensordict = env.set_state(torch.tensor(start))
+    tensordict = env.begin_in(torch.tensor(start))
     after = env.step(tensordict.set("action", torch.ones(4, 1)))["next"]
     assert after["terminated"][:, 0].tolist() == [True, False, False, True]
     assert after["done"].equal(after["terminated"]) and not after["truncated"].any()

@@ -34,7 +34,7 @@ def exact_step(
 
 
 def step(env: MultiGoal, state: list, action: list) -> tuple[Tensor, float, bool]:
-    tensordict = env.set_state(torch.tensor(state, dtype=env.dtype))
+    tensordict = env.begin_in(torch.tensor(state, dtype=env.dtype))
     after = env.step(tensordict.set("action", torch.tensor(action, dtype=env.dtype)))["next"]
     return after["observation"], after["reward"].item(), after["terminated"].item()
 
@@ -50,7 +50,7 @@ def test_one_step_is_that_of_exact_arithmetic(goals, coefficients, dtype, tolera
     weights = WEIGHTS[coefficients]
     state = 14 * torch.rand(2500, 2, dtype=dtype) - 7
     action = 3 * torch.rand(2500, 2, dtype=dtype) - 1.5
-    after = env.step(env.set_state(state).set("action", action))["next"]
+    after = env.step(env.begin_in(state).set("action", action))["next"]
     keys = ("observation", "reward", "terminated")
     columns = (state, action, *(after[key] for key in keys))
     near, ended = 0, 0
@@ -118,7 +118,7 @@ def test_experiment_with_four_goals_is_the_default():
 def test_a_distance_of_exactly_one_does_not_end_an_episode(goal):
     env = MultiGoal()
     unit = [g / 5 for g in goal]
-    tensordict = env.set_state(torch.zeros(2))
+    tensordict = env.begin_in(torch.zeros(2))
     for _ in range(4):
         tensordict = env.step(tensordict.set("action", torch.tensor(unit)))["next"]
     assert math.dist(tensordict["observation"].tolist(), goal) == 1
@@ -131,7 +131,7 @@ def test_a_distance_of_exactly_one_does_not_end_an_episode(goal):
 @pytest.mark.parametrize("action", [[1.0, 1.0], [4.0, 9.0]])
 def test_position_stays_in_the_box_and_its_spec(action):
     env = MultiGoal(max_steps=None)
-    tensordict = env.set_state(torch.tensor([6.3, 6.9]))
+    tensordict = env.begin_in(torch.tensor([6.3, 6.9]))
     for _ in range(3):
         tensordict = env.step(tensordict.set("action", torch.tensor(action)))["next"]
         assert env.observation_spec["observation"].is_in(tensordict["observation"])
@@ -140,7 +140,7 @@ def test_position_stays_in_the_box_and_its_spec(action):
 
 def test_episode_is_truncated_at_30_steps_without_an_end():
     env = MultiGoal()
-    still = env.set_state(torch.zeros(2)).set("action", torch.zeros(2))
+    still = env.begin_in(torch.zeros(2)).set("action", torch.zeros(2))
     ends = []
     for _ in range(30):
         after = env.step(still)["next"]

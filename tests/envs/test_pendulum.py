@@ -150,7 +150,7 @@ def test_the_observation_is_the_direction_and_the_velocity(float64):
     env = Pendulum(batch_size=[3])
     state = torch.tensor([[0.0, 0.5], [math.pi / 2, -1.0], [2.0, 8.0]])
     expected = [[1, 0, 0.5], [0, 1, -1], [math.cos(2), math.sin(2), 8]]
-    torch.testing.assert_close(env.set_state(state)["observation"], torch.tensor(expected))
+    torch.testing.assert_close(env.begin_in(state)["observation"], torch.tensor(expected))
 
 
 def test_the_angle_pendulum_starts_hanging_and_shows_its_state(float64):

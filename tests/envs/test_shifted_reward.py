@@ -3,10 +3,12 @@
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium.spaces import Box
 from gymnasium.wrappers import TimeLimit
 
 from torchrl_mixture.envs.shifted_reward import SHIFTS, ShiftedReward, shifted_task
+from torchrl_mixture.trainers import paper_env
 
 MAX_STEPS, SHIFT, GAMMA = 12, -2.0, 0.9
 ACTION = np.zeros(1, np.float32)
@@ -90,7 +92,14 @@ def test_both_forms_have_the_same_discounted_return(length, gamma):
     assert returns[0] == pytest.approx(returns[1], rel=1e-12)
 
 
-@pytest.mark.parametrize(("name", "shift"), SHIFTS.items())
+PAPER = {"Hopper": -5.0, "Walker2d": -5.0, "HalfCheetah": -15.0, "Ant": -5.0, "Swimmer": -0.5}
+
+
+def test_all_tasks_of_the_paper_are_there():
+    assert dict(SHIFTS) == PAPER
+
+
+@pytest.mark.parametrize(("name", "shift"), PAPER.items())
 def test_tasks_of_the_paper(name, shift):
     env, plain = shifted_task(name), gymnasium.make(f"{name}-v5")
     for one in (env, plain):
@@ -100,6 +109,29 @@ def test_tasks_of_the_paper(name, shift):
         (seen, reward, *_), (seen_plain, reward_plain, *_) = env.step(action), plain.step(action)
         np.testing.assert_array_equal(seen, seen_plain)
         assert reward == pytest.approx(reward_plain + shift, abs=1e-12)
+
+
+def test_the_closed_form_can_be_chosen():
+    env = shifted_task("Hopper", absorbing="closed_form")
+    assert env.absorbing == "closed_form"
+
+
+def test_copies_stepped_together_are_absorbed_each_by_itself():
+    env = paper_env("ShiftedHopper", num_envs=3)
+    env.set_seed(0)
+    torch.manual_seed(0)
+    steps = env.rollout(1_010, break_when_any_done=False)
+    following = steps["next"]
+    ends = following["truncated"][..., 0]
+    assert [row.nonzero().flatten().tolist() for row in ends] == [[999]] * 3
+    assert not following["terminated"].any()
+    padded = (following["reward"][..., 0] == -5.0)[:, :1_000]
+    begins = padded.int().argmax(1).tolist()
+    assert len(set(begins)) > 1 and max(begins) < 200
+    for copy, begin in enumerate(begins):
+        assert padded[copy, begin:].all()
+        seen = following["observation"][copy, begin - 1 : 1_000]
+        assert (seen == seen[0]).all()
 
 
 def test_a_hopper_that_falls_stays_until_step_1000():

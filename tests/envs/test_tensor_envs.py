@@ -129,21 +129,21 @@ def test_an_episode_can_begin_in_a_given_state(name, float64):
     env = make(name, batch_size=[2])
     go(env, 4)
     state = env.state.clone()
-    tensordict = env.set_state(state)
+    tensordict = env.begin_in(state)
     assert torch.equal(env.state, state) and not env.elapsed.any()
     torch.testing.assert_close(tensordict["observation"], env.observe(state))
     assert not tensordict["done"].any()
     size = state.shape[-1]
     message = rf"state must have shape \[2, {size}\], got \[3, {size}\]\."
     with pytest.raises(ValueError, match=message):
-        env.set_state(state[[0, 1, 1]])
+        env.begin_in(state[[0, 1, 1]])
 
 
 @each_case
 def test_what_is_done_to_data_does_not_move_the_environment(name):
     env = make(name, batch_size=[2])
     given = env.initial_state((2,))
-    tensordict = env.set_state(given)
+    tensordict = env.begin_in(given)
     state = env.state.clone()
     given.fill_(0.3)
     tensordict["observation"].fill_(0.3)
@@ -252,10 +252,10 @@ def test_the_picture_is_of_the_copy_that_is_asked_for(name):
     for _ in range(10):
         state = env.transition(state, env.high.expand(2, -1))[0]
     state = torch.stack((start[0], state[1]))
-    env.set_state(state)
+    env.begin_in(state)
     same = torch.equal(state[0], state[1])
     assert np.array_equal(env.render(0), env.render(1)) == same
-    env.set_state(state.flip(0))
+    env.begin_in(state.flip(0))
     assert np.array_equal(env.render(1), env.render(0)) == same
 
 
@@ -269,3 +269,11 @@ def test_the_picture_has_the_same_limits_for_every_state(name):
         env.plot(axes, copy)
         limits.add((axes.get_xlim(), axes.get_ylim()))
     assert len(limits) == 1
+
+
+@each_case
+def test_of_several_copies_one_must_be_chosen_for_a_picture(name):
+    env = make(name, batch_size=[2, 3])
+    for index in ((), 1):
+        with pytest.raises(ValueError, match=r"index must choose one of the copies \[2, 3\], got"):
+            env.render(index)

@@ -201,6 +201,30 @@ def test_presets_have_the_papers_values(recipe, preset, hidden, batch, tau, size
     assert config.loss.fixed_alpha == (preset == "classic")
 
 
+TASKS = {
+    "pendulum": ("torchrl_mixture", "Pendulum"),
+    "shaped_pendulum": ("torchrl_mixture", "ShapedPendulum"),
+    "acrobot": ("torchrl_mixture", "Acrobot"),
+    "shaped_acrobot": ("torchrl_mixture", "ShapedAcrobot"),
+    "mountain_car": ("torchrl_mixture", "MountainCar"),
+    "shaped_mountain_car": ("torchrl_mixture", "ShapedMountainCar"),
+    "shifted_hopper": ("torchrl_mixture", "ShiftedHopper"),
+    "shifted_walker2d": ("torchrl_mixture", "ShiftedWalker2d"),
+    "shifted_halfcheetah": ("torchrl_mixture", "ShiftedHalfCheetah"),
+    "shifted_ant": ("torchrl_mixture", "ShiftedAnt"),
+    "shifted_swimmer": ("torchrl_mixture", "ShiftedSwimmer"),
+    "fetch_reach": ("gymnasium", "FetchReach-v4"),
+    "fetch_slide": ("gymnasium", "FetchSlide-v4"),
+    "adroit_pen": ("gymnasium", "AdroitHandPen-v1"),
+}
+
+
+@pytest.mark.parametrize("preset", TASKS)
+def test_presets_have_the_tasks_of_their_names(recipe, preset):
+    config = load_config(recipe.Config, [f"preset={preset}"])
+    assert (config.env.library, config.env.name) == TASKS[preset]
+
+
 def test_help_lists_every_key(recipe, capsys):
     with pytest.raises(SystemExit) as exit_info:
         load_config(recipe.Config, ["--help"])

@@ -104,3 +104,17 @@ def test_files_have_a_row_for_each_setting_and_bandit_and_can_be_read_again(resu
     for read, written in zip(again, (result, other), strict=True):
         assert (read.step_sizes, read.alphas) == (STEP_SIZES, ALPHAS)
         torch.testing.assert_close(read.rewards, written.rewards, rtol=1e-5, atol=0)
+
+
+def test_a_setting_that_diverged_is_never_the_best(result):
+    rewards = result.rewards.clone()
+    rewards[result.best("final")] = torch.nan
+    other = SweepResult("other", STEP_SIZES, ALPHAS, rewards)
+    assert other.best("final") != result.best("final")
+    assert other.by_alpha("final")[1].isfinite().all()
+
+
+def test_gains_need_the_same_temperatures(result):
+    other = SweepResult("other", STEP_SIZES, (0.5, 5.0), result.rewards)
+    with pytest.raises(ValueError, match=r"base must have the alphas \(0.5, 5.0\), got"):
+        gains(other, result)

@@ -11,13 +11,11 @@ import torch
 from gymnasium.spaces import Box
 from torchrl.envs import EnvBase, check_env_specs
 
-from torchrl_mixture.envs import GYMNASIUM_TASKS, SHIFTS, TENSOR_TASKS
 from torchrl_mixture.trainers.environments import (
     dm_control_env,
-    evaluation_task,
     make_env,
 )
-from torchrl_mixture.trainers.environments_gymnasium import goal_env, gym_env
+from torchrl_mixture.trainers.environments_gymnasium import gym_env
 from torchrl_mixture.trainers.environments_normalization import (
     normalize_like,
     normalize_observations,
@@ -31,8 +29,6 @@ class BoxEnv(gymnasium.Env):
     def __init__(self, actions: Box, observations: Box) -> None:
         self.action_space, self.observation_space = actions, observations
 
-
-MANY = {f"RandomMultimodalBandit-{index}" for index in range(1, 100)}  # the first one stays
 
 UNIT, IMAGE = Box(-1.0, 1.0, (1,)), Box(0, 255, (8, 8, 3), np.uint8)
 gymnasium.register("Pixels-v0", lambda: BoxEnv(UNIT, IMAGE))
@@ -142,68 +138,6 @@ def test_refusals(library, name, num_envs, line):
         make_env(library, name, num_envs)
     assert str(refused.value).startswith(line)
     assert "\n" not in str(refused.value)
-
-
-@pytest.mark.parametrize("num_envs", [None, 2])
-@pytest.mark.parametrize("name", sorted({*TENSOR_TASKS, *GYMNASIUM_TASKS} - MANY))
-def test_tasks_of_the_papers_by_name(name, num_envs):
-    env = make_env("torchrl_mixture", name, num_envs)
-    assert env.batch_size == torch.Size([] if num_envs is None else [num_envs])
-    check_env_specs(env)
-    seen = env.rollout(3)
-    assert seen["observation"].dtype == seen["action"].dtype == torch.float32
-
-
-FETCH = {f"Fetch{task}-v4": 25 for task in ("Push", "Slide", "PickAndPlace")}
-FETCH["FetchReach-v4"] = 10
-
-
-@pytest.mark.parametrize("num_envs", [None, 2])
-@pytest.mark.parametrize(("name", "size"), FETCH.items())
-def test_fetch_tasks_with_goals_apart_and_flattened(name, size, num_envs):
-    apart, flat = goal_env(name, num_envs), gym_env(name, num_envs)
-    steps = []
-    for env in (apart, flat):
-        env.set_seed(1)
-        torch.manual_seed(1)
-        steps.append(env.rollout(60, break_when_any_done=False))
-        check_env_specs(env)
-    apart, flat = steps
-    assert apart["observation"].shape[-1] == size
-    parts = [apart[key] for key in ("achieved_goal", "desired_goal", "observation")]
-    assert torch.cat(parts, -1).equal(flat["observation"])
-    assert flat["observation"].dtype == torch.float32
-    following = apart["next"]
-    distance = (following["achieved_goal"] - following["desired_goal"]).norm(dim=-1, keepdim=True)
-    ahead = (distance - 0.05).abs() > 1e-6  # the environment decides in float64
-    assert following["reward"][ahead].equal(-(distance > 0.05).float()[ahead])
-    assert not following["terminated"].any()
-    assert following["truncated"].reshape(-1, 60).nonzero()[:, 1].unique().tolist() == [49]
-
-
-@pytest.mark.parametrize("name", ["AdroitHandPen-v1", "AdroitHandPenSparse-v1"])
-def test_adroit_pen(name):
-    env = gym_env(name, 2)
-    check_env_specs(env)
-    steps = env.rollout(200, break_when_any_done=False)
-    assert steps["observation"].shape == (2, 200, 45) and steps["action"].shape == (2, 200, 24)
-    if "Sparse" in name:
-        assert set(steps["next", "reward"].unique().tolist()) <= {10.0, np.float32(-0.1)}
-
-
-def test_goals_are_asked_of_tasks_that_have_them():
-    line = (
-        r"env.name=Pendulum-v1, with observations Box.*: expected achieved_goal and desired_goal"
-    )
-    with pytest.raises(ConfigError, match=line):
-        goal_env("Pendulum-v1")
-
-
-def test_a_shifted_task_is_tested_without_its_shift():
-    for name in SHIFTS:
-        assert evaluation_task("torchrl_mixture", f"Shifted{name}") == ("gymnasium", f"{name}-v5")
-    for task in [("gymnasium", "Hopper-v5"), ("torchrl_mixture", "ShapedPendulum")]:
-        assert evaluation_task(*task) == task
 
 
 def test_missing_dm_control_names_the_extra(monkeypatch):

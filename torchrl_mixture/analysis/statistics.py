@@ -30,7 +30,8 @@ def bootstrap_interval(
         seed: of the resampling; the global generator is not touched.
 
     Returns:
-        lower and upper ends, ``[*B]``, in the type of ``values``.
+        lower and upper ends, ``[*B]``, in the type of ``values``, or in PyTorch's default type
+        where those are integers or bool.
 
     Raises:
         ValueError: where there are no values along the last axis.
@@ -51,7 +52,8 @@ def bootstrap_interval(
         torch.quantile(_resampled_means(chunk, num_resamples, seed), quantiles, dim=-1)
         for chunk in rows.split(max(1, _CHUNK // num_resamples))
     ]
-    low, high = torch.cat(ends, -1).to(values.dtype).reshape(2, *values.shape[:-1])
+    dtype = values.dtype if values.is_floating_point() else torch.get_default_dtype()
+    low, high = torch.cat(ends, -1).to(dtype).reshape(2, *values.shape[:-1])
     return low, high
 
 

@@ -29,6 +29,10 @@ class TensorEnv(EnvBase):
     a generator of the environment's own, on the CPU, so that a seed gives the same ones on every
     device; until it is seeded, it depends on PyTorch's global seed.
 
+    The state is differentiable in the actions, where the task is: roll out under
+    ``torch.no_grad`` unless that is wanted. Low precision is not supported: some tasks need
+    float32 or float64.
+
     Arguments:
         low: the least action, ``[A]``.
         high: the greatest action, ``[A]``.
@@ -86,7 +90,9 @@ class TensorEnv(EnvBase):
         self.done_spec = Composite(ends, shape=self.batch_size, device=device)
         self.register_buffer("low", torch.tensor(low, **options), persistent=False)
         self.register_buffer("high", torch.tensor(high, **options), persistent=False)
-        self._generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+        self._generator = torch.Generator().manual_seed(
+            int(torch.randint(2**62, (), device="cpu"))
+        )
         self.register_buffer("state", self.initial_state(self.batch_size), persistent=False)
         elapsed = torch.zeros(self.batch_size, dtype=torch.int64, device=device)
         self.register_buffer("elapsed", elapsed, persistent=False)
@@ -157,8 +163,8 @@ class TensorEnv(EnvBase):
         unit = torch.randn(tuple(shape), **self._random)
         return (scale * unit).to(self.device, self.dtype)
 
-    def set_state(self, state: Tensor) -> TensorDict:
-        """Begin an episode in a given state.
+    def begin_in(self, state: Tensor) -> TensorDict:
+        """Begin an episode in a given state; of a transformed environment, in its ``base_env``.
 
         Arguments:
             state: ``[*B, S]``.
@@ -223,6 +229,7 @@ class TensorEnv(EnvBase):
             ``[480, 480, 3]``, uint8.
 
         Raises:
+            ValueError: if the index does not choose one copy.
             ModuleNotFoundError: if Matplotlib is not installed.
         """
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -240,5 +247,13 @@ class TensorEnv(EnvBase):
         Arguments:
             axes: a Matplotlib ``Axes``.
             index: which one; needed only where there are several.
+
+        Raises:
+            ValueError: if the index does not choose one copy.
         """
-        self.draw(axes, self.state[index].detach().cpu())
+        state = self.state[index].detach().cpu()
+        if state.ndim != 1:
+            raise ValueError(
+                f"index must choose one of the copies {list(self.batch_size)}, got {index}."
+            )
+        self.draw(axes, state)

@@ -94,7 +94,7 @@ class MazeGrid(TensorEnv):
     The maze is :math:`[-5, 5]^2`, its cells have side 2. Of the 40 pairs of neighbours, 24 are
     joined by a door 0.4 wide in the middle of the wall. A point does not slide along walls. Where
     rounding would put it on a wall, it stays on its side, so that it never goes through, in
-    float32 either. A state on a wall, which only :meth:`set_state` can give, does not move.
+    float32 either. A state on a wall, which only :meth:`begin_in` can give, does not move.
 
     The released code lets a point that moves exactly along the line of a wall, out of a door,
     into that wall, where it is stuck. Ours: it meets the wall's end.
@@ -232,11 +232,13 @@ class MazeGrid(TensorEnv):
 def _times_between(at: Tensor, step: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """When a coordinate ``[*B]`` enters and leaves each of some intervals ``[W]``, ``[*B, W]``."""
     at, step = at.unsqueeze(-1), step.unsqueeze(-1)
-    one, other = (low - at) / step, (high - at) / step
-    # One that does not change is inside always, -inf to inf; or never, both infinities of one
-    # sign; or it is on an end, 0 / 0, which counts as inside.
-    enter = torch.minimum(one, other).nan_to_num(-torch.inf, torch.inf, -torch.inf)
-    leave = torch.maximum(one, other).nan_to_num(torch.inf, torch.inf, -torch.inf)
+    moves, inside = step != 0, (low <= at) & (at <= high)
+    divisor = torch.where(moves, step, 1.0)  # the gradient of a division by zero would be NaN
+    one, other = (low - at) / divisor, (high - at) / divisor
+    # One that does not move is inside always or never.
+    never = torch.where(inside, -torch.inf, torch.inf)
+    enter = torch.where(moves, torch.minimum(one, other), never)
+    leave = torch.where(moves, torch.maximum(one, other), -never)
     return enter, leave
 
 

@@ -51,7 +51,7 @@ class MultiGoal(TensorEnv):
 
     The released code of soft actor-critic knows two sets of coefficients :math:`(c_a, c_d, c_g)`:
     its experiment uses (1, 0.1, 1), its constructor has (30, 1, 10) by default. Cohen et al. give
-    none; the temperature of their agent, 0.3, is that of the experiment.
+    none; the temperature of their agent, 0.3, is close to the experiment's, 1/3.
 
     Of two goals, Cohen et al. say that the one in the south-west is slightly closer to the start.
     Ours: (-3.4, -3.4) and (3.5, 3.5). With the experiment's coefficients, a discount of 0.99 and a
@@ -66,8 +66,8 @@ class MultiGoal(TensorEnv):
         options: ``batch_size``, ``device`` and ``dtype``, as for :class:`TensorEnv`.
 
     Raises:
-        ValueError: if the goals or the coefficients have an unknown name, or the coordinates
-            another shape.
+        ValueError: if the goals or the coefficients have an unknown name, the coordinates
+            another shape, or ``init_sigma`` is negative or not finite.
 
     Source:
         Cohen et al. (2019), section 5.1; Haarnoja et al. (2018), by the authors' code.
@@ -97,6 +97,8 @@ class MultiGoal(TensorEnv):
             raise ValueError(
                 f"coefficients must be one of {sorted(COEFFICIENTS)}, got {coefficients!r}."
             )
+        if not 0 <= init_sigma < torch.inf:
+            raise ValueError(f"init_sigma must be at least 0 and finite, got {init_sigma}.")
         self.coefficients = COEFFICIENTS[coefficients]
         self.init_sigma = init_sigma
         super().__init__(
@@ -157,7 +159,8 @@ def _coordinates(goals: str | Sequence[Sequence[float]]) -> Tensor:
         raise ValueError(
             f"goals must be one of {sorted(GOALS)} or coordinates [G, 2], got {goals!r}."
         )
-    places = torch.as_tensor(GOALS[goals] if isinstance(goals, str) else goals)
+    given = GOALS[goals] if isinstance(goals, str) else goals
+    places = torch.as_tensor(given, dtype=torch.float64)
     if places.ndim != 2 or places.shape[1] != 2:
         raise ValueError(
             f"goals must be one of {sorted(GOALS)} or coordinates [G, 2], "
@@ -173,7 +176,7 @@ def plot_trajectories(axes: Any, positions: Tensor, labels: Tensor | None = None
         axes: a Matplotlib ``Axes``.
         positions: ``[N, T, 2]``; NaN after an episode's end.
         labels: what to colour by, such as the latent variable of each path, integers ``[N]``;
-            without them, all paths are black.
+            without them, all paths are black; those below 0 are grey.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -190,5 +193,6 @@ def plot_trajectories(axes: Any, positions: Tensor, labels: Tensor | None = None
     labels = labels.cpu()
     for label in labels.unique().tolist():
         chosen = labels == label
-        lines = axes.plot(x[:, chosen], y[:, chosen], color=f"C{label}", **style)
+        color = f"C{label}" if label >= 0 else "gray"
+        lines = axes.plot(x[:, chosen], y[:, chosen], color=color, **style)
         lines[0].set_label(str(label))

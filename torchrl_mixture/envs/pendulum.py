@@ -62,7 +62,7 @@ class Pendulum(TensorEnv):
 
     The paper leaves open which angle the unshaped reward is of. Ours: as in Gymnasium's reward,
     which it replaces, that from which the action is taken. The next one would pay the same a step
-    earlier, and the same policies would be optimal.
+    earlier: without an entropy term the same policies would be optimal.
 
     Arguments:
         shaped: whether the reward is Gymnasium's.

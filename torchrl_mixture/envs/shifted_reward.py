@@ -24,9 +24,12 @@ class ShiftedReward(gymnasium.Wrapper):
     .. math::
         r_t = r + c + c \sum_{k=1}^{T - t} \gamma^k
 
-    The closed form depends on the step, which is not observed; padding shows the agent a state
-    whose value still depends on it, but which is truncated, not terminal. Which of the two was
-    used is not published, nor the reward of the absorbing state; 0 before the shift is ours.
+    Episodes have the same discounted return in both forms, but a critic learns different things.
+    The closed form depends on the step, which is not observed. With padding, a learner bootstraps
+    from the absorbing state at the time limit as well, and so learns the value of staying there
+    for ever, :math:`c / (1 - \gamma)`, to which SAC adds its entropy bonus; and most of the data
+    may be padding. Which of the two was used is not published, nor the reward of the absorbing
+    state; 0 before the shift is ours, and padding is the default.
 
     Arguments:
         env: a Gymnasium environment with a time limit.
@@ -88,15 +91,19 @@ class ShiftedReward(gymnasium.Wrapper):
         return observation, reward, terminated, truncated, info
 
 
-def shifted_task(name: str, render_mode: str | None = None) -> ShiftedReward:
-    """Make a MuJoCo task with the paper's shift of its rewards, the absorbing state padded.
+def shifted_task(
+    name: str, render_mode: str | None = None, absorbing: Absorbing = "padding"
+) -> ShiftedReward:
+    """Make a MuJoCo task with the paper's shift of its rewards.
 
     Arguments:
         name: Hopper, Walker2d, HalfCheetah, Ant or Swimmer.
         render_mode: as for ``gymnasium.make``.
+        absorbing: as for :class:`ShiftedReward`.
 
     Example:
         >>> shifted_task("Hopper").shift
         -5.0
     """
-    return ShiftedReward(gymnasium.make(f"{name}-v5", render_mode=render_mode), SHIFTS[name])
+    env = gymnasium.make(f"{name}-v5", render_mode=render_mode)
+    return ShiftedReward(env, SHIFTS[name], absorbing)

@@ -27,6 +27,7 @@ from torchrl_mixture.studies.bimodal_objective import (
 )
 from torchrl_mixture.studies.continuous_bandit import (
     LEARNERS,
+    MOMENTS,
     BanditLearner,
     BanditResult,
     DeterministicLearner,
@@ -50,6 +51,7 @@ from torchrl_mixture.studies.random_bandits import (
 __all__ = [
     "LEARNERS",
     "METHODS",
+    "MOMENTS",
     "BanditLearner",
     "BanditResult",
     "DeterministicLearner",

@@ -156,7 +156,9 @@ class DeterministicLearner(BanditLearner):
         return torch.exp(-0.5 * z.square()) / (self.noise_std * math.sqrt(2 * math.pi))
 
 
-# Each from a number of seeds. The first is the released code's REINFORCE.
+# Each from a number of seeds. The first is close to the released code's REINFORCE, whose baseline
+# is the minibatch's mean reward. The mixtures are not SACM: they learn their weights and have the
+# entropy of the whole mixture. All components begin close together.
 LEARNERS: dict[str, Callable[[int], BanditLearner]] = {
     "SAC": lambda num_seeds: SACLearner(num_seeds, 1, SharedLikelihood(256)),
     "SAC, reparameterised": lambda num_seeds: SACLearner(num_seeds, 1, SharedHalfReparam()),

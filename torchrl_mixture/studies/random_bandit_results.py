@@ -68,7 +68,7 @@ class SweepResult:
 
     def best(self, measure: Measure) -> tuple[int, int]:
         """The setting of the greatest mean over bandits: its step size and its temperature."""
-        mean = self.performance(measure).mean(-1)
+        mean = self.performance(measure).mean(-1).nan_to_num(-torch.inf)  # of a run that diverged
         step_size, alpha = divmod(int(mean.argmax()), len(self.alphas))
         return step_size, alpha
 
@@ -83,7 +83,7 @@ class SweepResult:
             its index ``[M]``, and its performance on every bandit ``[M, N]``.
         """
         performance = self.performance(measure)
-        best = performance.mean(-1).argmax(0)
+        best = performance.mean(-1).nan_to_num(-torch.inf).argmax(0)
         return best, performance[best, torch.arange(len(self.alphas))]
 
     def summary(self) -> pd.DataFrame:
@@ -149,6 +149,9 @@ def gains(result: SweepResult, base: SweepResult, measure: Measure = "final") ->
         a row for each temperature, each method with its best step size, and one for the best of
         all settings of each (``alpha`` is NaN): mean difference and 95 % bootstrap interval.
 
+    Raises:
+        ValueError: if the temperatures differ.
+
     Example:
         >>> rewards = torch.rand(4, 4, 10, 100)
         >>> one = SweepResult("one", (0.1,) * 4, (0.1,) * 4, rewards)
@@ -156,6 +159,8 @@ def gains(result: SweepResult, base: SweepResult, measure: Measure = "final") ->
         >>> gains(other, one)["mean"].round(3).tolist()
         [1.0, 1.0, 1.0, 1.0, 1.0]
     """
+    if result.alphas != base.alphas:
+        raise ValueError(f"base must have the alphas {result.alphas}, got {base.alphas}.")
     by_alpha = result.by_alpha(measure)[1] - base.by_alpha(measure)[1]
     best = [each.performance(measure)[each.best(measure)] for each in (result, base)]
     difference = torch.cat((by_alpha, (best[0] - best[1]).unsqueeze(0)))

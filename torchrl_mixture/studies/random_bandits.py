@@ -8,7 +8,8 @@ studied. This makes an update cheap, without a change to what is learned:
   evaluated once and the minibatch is 32 draws from one distribution.
 * The paper takes its baseline from thirty fresh draws in each state. Here thirty draws serve all
   32 actions, which changes neither the mean nor the variance of the gradient, see
-  :mod:`~torchrl_mixture.studies.shared_baseline`.
+  :mod:`~torchrl_mixture.studies.shared_baseline`. As everywhere in this library the baseline
+  contains the entropy term; the paper's is of the reward alone.
 * All bandits and settings are replicas in one batch of tensors: 100 bandits, 4 step sizes and 4
   temperatures are 1,600 networks.
 

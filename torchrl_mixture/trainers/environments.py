@@ -10,7 +10,7 @@ from torchrl.envs import EnvBase
 
 from torchrl_mixture import envs
 from torchrl_mixture.trainers.environments_dm_control import make_task
-from torchrl_mixture.trainers.environments_gymnasium import gym_env, wrap
+from torchrl_mixture.trainers.environments_gymnasium import check_num_envs, gym_env, wrap
 from torchrl_mixture.trainers.refusals import ConfigError
 
 
@@ -60,6 +60,7 @@ def paper_env(name: str, num_envs: int | None = None, *, render: bool = False) -
         >>> paper_env("MultiGoal", num_envs=1_000).reset()["observation"].shape
         torch.Size([1000, 2])
     """
+    check_num_envs(num_envs)
     if name in envs.GYMNASIUM_TASKS:
         render_mode = "rgb_array" if render else None
         make = envs.GYMNASIUM_TASKS[name]

@@ -19,6 +19,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import FlattenObservation, TransformObservation
 from torchrl.envs import EnvBase, GymWrapper
 
+from torchrl_mixture.envs import GYMNASIUM_TASKS, TENSOR_TASKS
 from torchrl_mixture.trainers.refusals import ConfigError, one_line
 
 GOAL_KEYS = {"observation", "achieved_goal", "desired_goal"}
@@ -94,6 +95,12 @@ def _check_drawing(name: str, env: gymnasium.Env) -> None:
         raise ConfigError("env.name", f"{name} ({reason})", "a task that can be drawn here")
 
 
+def check_num_envs(num_envs: int | None) -> None:
+    """Refuse no copies, or fewer."""
+    if num_envs is not None and num_envs < 1:
+        raise ConfigError("env.num_envs", num_envs, "an integer at least 1")
+
+
 def wrap(
     name: str,
     make: Callable[[], gymnasium.Env],
@@ -102,8 +109,7 @@ def wrap(
     with_observations: Callable[[str, gymnasium.Env], gymnasium.Env] = _with_flat_observations,
 ) -> EnvBase:
     """Wrap one environment, or some copies stepped together, with float32 observations."""
-    if num_envs is not None and num_envs < 1:
-        raise ConfigError("env.num_envs", num_envs, "an integer at least 1")
+    check_num_envs(num_envs)
 
     def make_float32() -> gymnasium.Env:
         env = make()
@@ -138,6 +144,8 @@ def _make_gym(name: str, render: bool) -> gymnasium.Env:
         allowed = "an environment registered in Gymnasium"
         for nearest in difflib.get_close_matches(name, gymnasium.registry, n=1, cutoff=0):
             allowed = f"{allowed}, the nearest is {nearest}"
+        if name in TENSOR_TASKS or name in GYMNASIUM_TASKS:
+            allowed = "env.library=torchrl_mixture with this name"
         raise ConfigError("env.name", name, allowed) from error
 
 
