@@ -6,7 +6,8 @@ import maze_oracle as oracle
 import pytest
 import torch
 
-from torchrl_mixture.envs.maze_grid import Coverage, MazeGrid, cell_centre, visited_squares
+from torchrl_mixture.envs.maze_coverage import Coverage, visited_squares
+from torchrl_mixture.envs.maze_grid import MazeGrid, cell_centre
 
 
 def test_every_episode_begins_in_the_middle():

@@ -13,6 +13,27 @@ COLLAPSE_COLUMNS = {
 }
 
 
+def new_figure(width: float, height: float) -> Any:
+    """Make an empty Matplotlib figure, without touching pyplot's state.
+
+    Arguments:
+        width: in inches.
+        height: in inches.
+
+    Raises:
+        ModuleNotFoundError: if Matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        message = "no figure: Matplotlib is missing, pip install 'torchrl_mixture[plots]'"
+        raise ModuleNotFoundError(message) from error
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
 def _draw_returns(axes: Any, columns: dict[str, list[float]]) -> None:
     frames = columns["frames"]
     ways = [c[len("return_") : -len("_mean")] for c in columns if c.endswith("_mean")]
@@ -52,17 +73,9 @@ def plot_learning_curve(run_dir: str | Path, path: str | Path) -> Path:
     Raises:
         ModuleNotFoundError: if Matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        message = "no figure: Matplotlib is missing, pip install 'torchrl_mixture[plots]'"
-        raise ModuleNotFoundError(message) from error
-
     columns = read_progress(run_dir)
     collapse = all(column in columns for column in COLLAPSE_COLUMNS)
-    figure = Figure(figsize=(7, 6 if collapse else 4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7, 6 if collapse else 4)
     panels = figure.subplots(2 if collapse else 1, sharex=True, squeeze=False)[:, 0]
     _draw_returns(panels[0], columns)
     if collapse:

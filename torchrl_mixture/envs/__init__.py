@@ -17,7 +17,8 @@ from torchrl_mixture.envs.bandits import (
     RandomMultimodalBandit,
 )
 from torchrl_mixture.envs.base import TensorEnv
-from torchrl_mixture.envs.maze_grid import Coverage, MazeGrid, maze_distances, visited_squares
+from torchrl_mixture.envs.maze_coverage import Coverage, visited_squares
+from torchrl_mixture.envs.maze_grid import MazeGrid, maze_distances
 from torchrl_mixture.envs.mountain_car import MountainCar
 from torchrl_mixture.envs.multi_direction_ant import MultiDirectionAnt
 from torchrl_mixture.envs.multi_goal import MultiGoal, plot_trajectories

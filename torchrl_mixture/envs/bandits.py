@@ -31,9 +31,7 @@ class Bandit(TensorEnv):
     Arguments:
         low: the least action.
         high: the greatest action.
-        batch_size: shape ``[*B]`` of the copies; ``()`` for one.
-        device: where the tensors are; the default device by default.
-        dtype: their type; PyTorch's default by default.
+        options: ``batch_size``, ``device`` and ``dtype``, as for :class:`TensorEnv`.
 
     Raises:
         ValueError: at a step, if the action's shape is wrong or it is not finite.
@@ -46,24 +44,14 @@ class Bandit(TensorEnv):
         torch.Size([1, 1])
     """
 
-    def __init__(
-        self,
-        low: float,
-        high: float,
-        *,
-        batch_size: Sequence[int] = (),
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
+    def __init__(self, low: float, high: float, **options: Any) -> None:
         super().__init__(
             low=[low],
             high=[high],
             observation_low=[1.0],
             observation_high=[1.0],
             max_steps=None,
-            batch_size=batch_size,
-            device=device,
-            dtype=dtype,
+            **options,
         )
 
     @abstractmethod
@@ -107,9 +95,7 @@ class BimodalBandit(Bandit):
 
     Arguments:
         bound: actions lie in [-bound, bound]; 3 by default, where the reward is below 0.001.
-        batch_size: shape ``[*B]`` of the copies; ``()`` for one.
-        device: where the tensors are; the default device by default.
-        dtype: their type; PyTorch's default by default.
+        options: ``batch_size``, ``device`` and ``dtype``, as for :class:`TensorEnv`.
 
     Raises:
         ValueError: if ``bound`` is not positive and finite; at a step, if the action's shape is
@@ -125,17 +111,10 @@ class BimodalBandit(Bandit):
         tensor([0.2706])
     """
 
-    def __init__(
-        self,
-        bound: float = 3.0,
-        *,
-        batch_size: Sequence[int] = (),
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
+    def __init__(self, bound: float = 3.0, **options: Any) -> None:
         if not 0 < bound < torch.inf:
             raise ValueError(f"bound must be positive and finite, got {bound}.")
-        super().__init__(-bound, bound, batch_size=batch_size, device=device, dtype=dtype)
+        super().__init__(-bound, bound, **options)
 
     def reward(self, state: Tensor, action: Tensor) -> Tensor:
         return bimodal_reward(action)
@@ -156,8 +135,7 @@ class RandomMultimodalBandit(Bandit):
             axis of the batch is long, one for each; the paper's 100 by default.
         seed: of the family; that of the environment changes nothing.
         batch_size: shape ``[*B]`` of the copies; by default as long as ``bandits``.
-        device: where the tensors are; the default device by default.
-        dtype: their type; PyTorch's default by default.
+        options: ``device`` and ``dtype``, as for :class:`TensorEnv`.
 
     Raises:
         ValueError: if a bandit's number is negative or the batch does not fit the bandits; at a
@@ -183,8 +161,7 @@ class RandomMultimodalBandit(Bandit):
         *,
         seed: int = 0,
         batch_size: Sequence[int] | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        **options: Any,
     ) -> None:
         numbers = torch.tensor(bandits, dtype=torch.int64, device="cpu")
         if numbers.numel() == 0 or numbers.min() < 0:
@@ -196,7 +173,7 @@ class RandomMultimodalBandit(Bandit):
                 f"batch_size must end with the number of bandits, {len(numbers)}, "
                 f"got {list(batch_size)}."
             )
-        super().__init__(-BOX, BOX, batch_size=batch_size, device=device, dtype=dtype)
+        super().__init__(-BOX, BOX, batch_size=batch_size, **options)
         family = RandomRewards.draw(int(numbers.max()) + 1, seed, self.dtype)
         for name in ("means", "stds", "scale"):
             values = getattr(family, name).to(self.device)
@@ -223,9 +200,7 @@ class ContinuousBandit(Bandit):
     actions is led there. Actions in [-1, 1]. Ours: the constant observation.
 
     Arguments:
-        batch_size: shape ``[*B]`` of the copies; ``()`` for one.
-        device: where the tensors are; the default device by default.
-        dtype: their type; PyTorch's default by default.
+        options: ``batch_size``, ``device`` and ``dtype``, as for :class:`TensorEnv`.
 
     Raises:
         ValueError: at a step, if the action's shape is wrong or it is not finite.
@@ -240,14 +215,8 @@ class ContinuousBandit(Bandit):
         tensor([1.1000])
     """
 
-    def __init__(
-        self,
-        *,
-        batch_size: Sequence[int] = (),
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__(-1.0, 1.0, batch_size=batch_size, device=device, dtype=dtype)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(-1.0, 1.0, **options)
 
     def reward(self, state: Tensor, action: Tensor) -> Tensor:
         return continuous_bandit_reward(action)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torchrl_mixture.analysis.figures import new_figure
 from torchrl_mixture.analysis.statistics import bootstrap_interval
 from torchrl_mixture.envs.bandit_rewards import RandomRewards
 from torchrl_mixture.studies.continuous_bandit import BanditResult
@@ -24,18 +25,6 @@ __all__ = [
 
 _LABELS = {"final": "reward in the last 10 % of training", "area": "reward over all of training"}
 _SPREAD = 0.06  # between the dots of neighbouring methods, in decades of alpha
-
-
-def _make_figure(width: float, height: float) -> Any:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        message = "no figure: Matplotlib is missing, pip install 'torchrl_mixture[plots]'"
-        raise ModuleNotFoundError(message) from error
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def _save(figure: Any, path: str | Path) -> Path:
@@ -96,7 +85,7 @@ def plot_alphas(
     Source:
         "Investigating Mixture Policies in Entropy-Regularized Actor-Critic" (2025), figure 6.
     """
-    figure = _make_figure(7, 4.5)
+    figure = new_figure(7, 4.5)
     axes = figure.subplots()
     _draw_alphas(axes, results, measure)
     axes.legend(fontsize="small", loc="lower left")
@@ -121,7 +110,7 @@ def plot_best_settings(results: Sequence[SweepResult], path: str | Path) -> Path
     Source:
         "Investigating Mixture Policies in Entropy-Regularized Actor-Critic" (2025), figure 11.
     """
-    figure = _make_figure(12, 4.5)
+    figure = new_figure(12, 4.5)
     left, right = figure.subplots(1, 2)
     _draw_best_curves(left, results)
     left.legend(fontsize="small", loc="lower right")
@@ -152,7 +141,7 @@ def plot_examples(
     Source:
         "Investigating Mixture Policies in Entropy-Regularized Actor-Critic" (2025), figure 6.
     """
-    figure = _make_figure(3.2 * len(bandits), 5.5)
+    figure = new_figure(3.2 * len(bandits), 5.5)
     panels = figure.subplots(2, len(bandits), sharey=True, squeeze=False)
     action = torch.linspace(-3, 3, 601)
     values = rewards(action.unsqueeze(-1).expand(-1, len(rewards.scale)))
@@ -194,7 +183,7 @@ def plot_every_bandit(results: Sequence[SweepResult], path: str | Path) -> Path:
     num_bandits = min(map(len, curves.values()))
     columns = min(10, num_bandits)
     rows = -(-num_bandits // columns)
-    figure = _make_figure(1.2 * columns, 0.9 * rows + 0.6)
+    figure = new_figure(1.2 * columns, 0.9 * rows + 0.6)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
     for bandit, axes in enumerate(panels):
         axes.set(xticks=[0, 100], yticks=[0, 1], ylim=(0, 1.05), xlim=(0, 100))
@@ -233,7 +222,7 @@ def plot_densities(results: Sequence[BanditResult], reward: Tensor, path: str | 
         Dey and Sharon (2025), figure 1.
     """
     rows, columns = len(results), len(results[0].moments)
-    figure = _make_figure(2.1 * columns, 1.7 * rows)
+    figure = new_figure(2.1 * columns, 1.7 * rows)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for result, line in zip(results, panels, strict=True):
         summary = result.summary()

@@ -10,24 +10,13 @@ import numpy as np
 import pandas as pd
 import torch
 
+from torchrl_mixture.analysis.figures import new_figure
 from torchrl_mixture.envs.bandit_rewards import bimodal_reward
 from torchrl_mixture.studies.bimodal import optimal_points, parameters
 from torchrl_mixture.studies.bimodal_objective import log_density
 
 LOOKS = {"gaussian": ("C0", "Gaussian"), "mixture": ("C1", "mixture")}
 ACTIONS = np.linspace(-4, 4, 801)
-
-
-def _new_figure(width: float, height: float) -> Any:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        message = "no figure: Matplotlib is missing, pip install 'torchrl_mixture[plots]'"
-        raise ModuleNotFoundError(message) from error
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def _check_alphas(frame: pd.DataFrame, alphas: Sequence[float]) -> None:
@@ -101,7 +90,7 @@ def plot_optimal_policies(frame: pd.DataFrame, path: str | Path, alpha: float = 
     """
     _check_alphas(frame, [alpha])
     best, alphas = optimal_points(frame), sorted(frame["alpha"].unique())
-    figure = _new_figure(12, 3.6)
+    figure = new_figure(12, 3.6)
     panels = figure.subplots(1, 3)
     _draw_policies(panels[0], best, alpha)
     _draw_rewards(panels[1], best, alphas)
@@ -144,7 +133,7 @@ def plot_stationary_points(
     """
     _check_alphas(frame, alphas)
     rows = -(-len(alphas) // 3)
-    figure = _new_figure(12, 3.2 * rows)
+    figure = new_figure(12, 3.2 * rows)
     panels = figure.subplots(rows, min(len(alphas), 3), sharex=True, sharey=True, squeeze=False)
     converged = frame[frame["status"] == "converged"]
     for axes, alpha in zip(panels.flat, alphas, strict=False):
