@@ -1,7 +1,10 @@
 """The recipe of the bandit studies: what it leaves behind, and what it refuses."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pandas as pd
 import pytest
@@ -80,3 +83,24 @@ def test_missing_matplotlib_is_told_before_the_work(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("study=bimodal: expected Matplotlib and SciPy first: pip inst")
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_an_interrupted_study_ends_at_once_with_its_processes(tmp_path):
+    handler = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = [sys.executable, str(RECIPES / "bandits.py"), "study=random"]
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        start_new_session=True,
+        preexec_fn=handler,
+        **options,
+    )
+    time.sleep(15)  # its processes train now
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=20)
+    assert process.returncode == 130 and said == ("", "Interrupted.\n")
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)

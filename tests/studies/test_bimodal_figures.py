@@ -83,8 +83,9 @@ def test_all_stationary_points(frame, drawn, tmp_path):
 
 
 @pytest.mark.parametrize("num_panels", [1, 2, 3])
-def test_any_number_of_panels(frame, tmp_path, num_panels):
+def test_any_number_of_panels(frame, drawn, tmp_path, num_panels):
     plot_stationary_points(frame, tmp_path / "points.png", alphas=[0.1, 0.3, 0.4][:num_panels])
+    assert len(drawn[0].axes) == num_panels
 
 
 @pytest.mark.parametrize("plot", PLOTS)

@@ -21,9 +21,10 @@ Source:
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -226,10 +227,13 @@ def train_methods(
     """
     for name in names:
         _check_name(name)
-    settings = settings or SweepSettings()
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, torch.set_num_threads, (1,)) as pool:
-        # The last of METHODS are the slow ones: begun first, they are not left over at the end.
-        runs = [pool.submit(train_method, name, settings) for name in reversed(names)]
-        for done in as_completed(runs):
-            yield done.result()
+    train = partial(train_method, settings=settings or SweepSettings())
+    # The last of METHODS are the slow ones: begun first, they are not left over at the end.
+    order = list(reversed(names))
+    with multiprocessing.get_context("spawn").Pool(workers, _start_worker) as pool:
+        yield from pool.imap_unordered(train, order)
+
+
+def _start_worker() -> None:
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who is interrupted is the parent; it ends us
