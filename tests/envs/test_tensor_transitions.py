@@ -52,7 +52,7 @@ def test_transition_makes_no_tensor_on_another_device(name):
     assert {value.device.type for value in (*results, env.observe(state))} == {"meta"}
 
 
-def compiled_is_eager(name, backend):
+def assert_compiled_is_eager(name, backend):
     torch.compiler.reset()
     env = make(name, batch_size=[16], dtype=torch.float64)
     state = env.initial_state((16,))
@@ -67,13 +67,13 @@ def compiled_is_eager(name, backend):
 
 @each_case
 def test_transition_is_one_graph(name):
-    compiled_is_eager(name, "aot_eager")
+    assert_compiled_is_eager(name, "aot_eager")
 
 
 @pytest.mark.slow
 @each_case
 def test_compiled_transition_gives_the_same(name):
-    compiled_is_eager(name, "inductor")
+    assert_compiled_is_eager(name, "inductor")
 
 
 @each_case

@@ -9,6 +9,8 @@ from torchrl_mixture.envs import GYMNASIUM_TASKS, SHIFTS, TENSOR_TASKS
 from torchrl_mixture.trainers.environments import evaluation_task, make_env, paper_env
 from torchrl_mixture.trainers.environments_gymnasium import goal_env, gym_env
 from torchrl_mixture.trainers.refusals import ConfigError
+from torchrl_mixture.trainers.settings import EnvConfig, OffPolicyConfig
+from torchrl_mixture.trainers.tasks import make_envs
 
 MANY = {f"RandomMultimodalBandit-{index}" for index in range(1, 100)}  # the first one stays
 
@@ -73,6 +75,13 @@ def test_a_shifted_task_is_tested_without_its_shift():
         assert evaluation_task("torchrl_mixture", f"Shifted{name}") == ("gymnasium", f"{name}-v5")
     for task in [("gymnasium", "Hopper-v5"), ("torchrl_mixture", "ShapedPendulum")]:
         assert evaluation_task(*task) == task
+
+
+def test_training_has_the_shift_and_testing_has_not():
+    settings = EnvConfig(library="torchrl_mixture", name="ShiftedHopper")
+    env, test_env, _ = make_envs(OffPolicyConfig(env=settings))
+    shifted, plain = (one.rollout(3)["next", "reward"] for one in (env, test_env))
+    assert (shifted < -2).all() and (plain > -2).all()
 
 
 @pytest.mark.parametrize("num_envs", [0, -1])
