@@ -13,7 +13,7 @@ from torchrl.objectives import SACLoss
 from torchrl.objectives.utils import _vmap_func
 
 from torchrl_mixture.objectives import MixtureSACLoss
-from torchrl_mixture.objectives.critics import EnsembleCall
+from torchrl_mixture.modules.ensemble import EnsembleCall
 
 QVALUE = "state_action_value"
 

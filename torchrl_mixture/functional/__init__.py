@@ -8,6 +8,7 @@ from torchrl_mixture.functional.diagnostics import (
     effective_components,
     mean_pairwise_distance,
 )
+from torchrl_mixture.functional.divergence import component_divergence
 from torchrl_mixture.functional.entropy import (
     cauchy_kl,
     conditional_entropy,
@@ -39,6 +40,7 @@ __all__ = [
     "Squashing",
     "cauchy_kl",
     "choose_component",
+    "component_divergence",
     "component_information",
     "component_log_prob",
     "conditional_entropy",

@@ -2,12 +2,16 @@
 
 from torchrl_mixture.modules.actor import Base, mixture_actor, with_rule
 from torchrl_mixture.modules.extractor import MixtureParamExtractor, spread_locations
+from torchrl_mixture.modules.greedy import GreedyComponent
+from torchrl_mixture.modules.means import MeanActors
 from torchrl_mixture.modules.selector import ComponentSelector, Hold
 
 __all__ = [
     "Base",
     "ComponentSelector",
+    "GreedyComponent",
     "Hold",
+    "MeanActors",
     "MixtureParamExtractor",
     "mixture_actor",
     "spread_locations",

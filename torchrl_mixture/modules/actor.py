@@ -101,7 +101,7 @@ def mixture_actor(
         >>> actor(TensorDict({"observation": torch.zeros(8, 3)}, [8]))["action"].shape
         torch.Size([8, 1])
     """
-    action_spec = _action_leaf(action_spec)
+    action_spec = action_leaf(action_spec)
     size = action_spec.shape[-1]
     extractor = MixtureParamExtractor(
         num_components,
@@ -113,7 +113,7 @@ def mixture_actor(
     )
     if net is None:
         net = MLP(
-            in_features=_input_size(observation_spec, in_keys),
+            in_features=input_size(observation_spec, in_keys),
             out_features=num_components * (2 * size + learn_weights),
             num_cells=num_cells,
             activation_class=activation_class,
@@ -167,7 +167,7 @@ class _Chain(nn.Sequential):
         return extractor(net(*inputs))
 
 
-def _input_size(observation_spec: Composite | None, in_keys: Sequence[NestedKey]) -> int | None:
+def input_size(observation_spec: Composite | None, in_keys: Sequence[NestedKey]) -> int | None:
     if observation_spec is None:
         return None
     missing = [key for key in in_keys if key not in observation_spec.keys(True)]
@@ -179,7 +179,7 @@ def _input_size(observation_spec: Composite | None, in_keys: Sequence[NestedKey]
     return sum(observation_spec[key].shape[-1] for key in in_keys)
 
 
-def _action_leaf(action_spec: TensorSpec) -> TensorSpec:
+def action_leaf(action_spec: TensorSpec) -> TensorSpec:
     if isinstance(action_spec, Composite):
         if "action" not in action_spec.keys():
             keys = list(action_spec.keys())
@@ -198,8 +198,8 @@ def _distribution_class(base: str) -> type[ComponentMixture]:
 
 def _distribution_kwargs(base: str, deterministic: str, action_spec: TensorSpec) -> dict[str, Any]:
     _check_rule(deterministic)
-    box = _box(action_spec) if base in _SQUASHED else {}
-    return {"deterministic": deterministic, **box}
+    edges = box(action_spec) if base in _SQUASHED else {}
+    return {"deterministic": deterministic, **edges}
 
 
 def _check_rule(rule: str) -> None:
@@ -209,7 +209,7 @@ def _check_rule(rule: str) -> None:
         )
 
 
-def _box(action_spec: TensorSpec) -> dict[str, float | Tensor]:
+def box(action_spec: TensorSpec) -> dict[str, float | Tensor]:
     """Edges of the action's box: numbers where all dimensions share them, else ``[A]``."""
     if not isinstance(action_spec, Bounded):
         raise ValueError(

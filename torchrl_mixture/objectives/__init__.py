@@ -10,10 +10,12 @@ from torchrl_mixture.objectives.estimators import (
     Marginal,
     QFunction,
 )
+from torchrl_mixture.objectives.gamid import GamidLoss
 from torchrl_mixture.objectives.sac import MixtureSACLoss
 
 __all__ = [
     "EstimatorName",
+    "GamidLoss",
     "GradientEstimator",
     "GumbelSoftmax",
     "HalfReparam",

@@ -13,7 +13,7 @@ from torchrl.objectives import SACLoss
 
 from torchrl_mixture import functional as F
 from torchrl_mixture.distributions import ComponentMixture
-from torchrl_mixture.objectives.critics import EnsembleCall
+from torchrl_mixture.modules.ensemble import EnsembleCall
 from torchrl_mixture.objectives.estimators import (
     EstimatorName,
     GradientEstimator,

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import torch
 from tensordict import TensorDict, TensorDictBase
 from tensordict.nn import TensorDictModule
+from tensordict.utils import NestedKey
 from torch import Tensor
 from torch.func import functional_call
 
-__all__ = ["EnsembleCall"]
+__all__ = ["EnsembleCall", "component_values"]
 
 
 class EnsembleCall:
@@ -64,3 +65,30 @@ class EnsembleCall:
         finally:
             for (_, store, name), value in zip(self._slots, own, strict=True):
                 store[name] = value
+
+
+def component_values(
+    critics: EnsembleCall,
+    params: TensorDictBase,
+    tensordict: TensorDictBase,
+    means: Tensor,
+    *,
+    action_key: NestedKey = "action",
+    value_key: NestedKey = "state_action_value",
+) -> Tensor:
+    """Score one action of each component.
+
+    Arguments:
+        critics: critics of state and action.
+        params: their parameters, ``[E]``.
+        tensordict: the state, ``[*B]``.
+        means: ``[*B, K, A]``.
+        action_key: what the critics read.
+        value_key: what they write.
+
+    Returns:
+        ``[E, *B, K]``.
+    """
+    state = tensordict.select(*critics.network.in_keys, strict=False)
+    scored = state.unsqueeze(-1).expand(*state.shape, means.shape[-2])
+    return critics(scored.set(action_key, means), params).get(value_key).squeeze(-1)
