@@ -12,13 +12,8 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 from torchrl_mixture.analysis.statistics import wilson_interval
 from torchrl_mixture.envs.bandit_rewards import continuous_bandit_reward
 from torchrl_mixture.objectives import GradientEstimator
-from torchrl_mixture.studies.continuous_bandit import (
-    LEARNERS,
-    BanditResult,
-    DeterministicLearner,
-    SACLearner,
-    train_learner,
-)
+from torchrl_mixture.studies.bandit_learners import LEARNERS, DeterministicLearner, SACLearner
+from torchrl_mixture.studies.continuous_bandit import BanditResult, train_learner
 
 GRID = torch.linspace(-1, 1, 2003)[1:-1]
 
@@ -194,8 +189,8 @@ def test_unknown_learner_is_refused():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", LEARNERS)
-def test_no_learner_finds_the_global_mode(name):
+@pytest.mark.parametrize("name", [name for name in LEARNERS if "Gamid" not in name])
+def test_without_divergence_none_finds_the_global_mode(name):
     result = train_learner(name)
     assert not result.found.any()
     assert (result.mode > 0.78).all()

@@ -10,6 +10,13 @@ from torchrl_mixture.studies.bandit_figures import (
     plot_every_bandit,
     plot_examples,
 )
+from torchrl_mixture.studies.bandit_learners import (
+    LEARNERS,
+    BanditLearner,
+    DeterministicLearner,
+    GamidLearner,
+    SACLearner,
+)
 from torchrl_mixture.studies.bimodal import (
     draw_starts,
     find_stationary_point,
@@ -25,15 +32,7 @@ from torchrl_mixture.studies.bimodal_objective import (
     num_modes,
     objective,
 )
-from torchrl_mixture.studies.continuous_bandit import (
-    LEARNERS,
-    MOMENTS,
-    BanditLearner,
-    BanditResult,
-    DeterministicLearner,
-    SACLearner,
-    train_learner,
-)
+from torchrl_mixture.studies.continuous_bandit import MOMENTS, BanditResult, train_learner
 from torchrl_mixture.studies.random_bandit_results import (
     SweepResult,
     gains,
@@ -55,6 +54,7 @@ __all__ = [
     "BanditLearner",
     "BanditResult",
     "DeterministicLearner",
+    "GamidLearner",
     "Method",
     "SACLearner",
     "SweepResult",
