@@ -12,8 +12,8 @@ from torchrl.modules import ValueOperator
 from torchrl.objectives import SACLoss
 from torchrl.objectives.utils import _vmap_func
 
-from torchrl_mixture.objectives import MixtureSACLoss
 from torchrl_mixture.modules.ensemble import EnsembleCall
+from torchrl_mixture.objectives import MixtureSACLoss
 
 QVALUE = "state_action_value"
 

@@ -49,14 +49,14 @@ class GreedyComponent(TensorDictModuleBase):
 
     Example:
         >>> from tensordict import TensorDict
-        >>> from torchrl.data import Bounded
+        >>> from torchrl.data import Bounded, Composite, Unbounded
         >>> from torchrl.modules import MLP, ValueOperator
         >>> from torchrl_mixture.objectives import GamidLoss
         >>> spec = Bounded(-1.0, 1.0, (2,))
-        >>> actor = MeanActors(spec, num_components=5)
+        >>> observed = Composite(observation=Unbounded((3,)))
+        >>> actor = MeanActors(spec, num_components=5, observation_spec=observed)
         >>> critic = ValueOperator(MLP(5, 1), in_keys=["observation", "action"])
         >>> state = TensorDict({"observation": torch.zeros(8, 3)}, [8])
-        >>> _ = actor(state)  # the lazy layers take their size
         >>> loss = GamidLoss(actor, critic, action_spec=spec)
         >>> policy = GreedyComponent(
         ...     actor, loss.qvalue_network, loss.qvalue_network_params, epsilon=0.1
@@ -81,7 +81,7 @@ class GreedyComponent(TensorDictModuleBase):
         self.actor = actor
         self.qvalue_params = qvalue_params
         self.critics = EnsembleCall(qvalue_network)
-        self.register_buffer("epsilon", torch.tensor(epsilon))
+        self.register_buffer("epsilon", torch.tensor(float(epsilon)))
         observed = [key for key in qvalue_network.in_keys if key != "action"]
         self.in_keys = list(dict.fromkeys([*actor.in_keys, *observed]))
         self.out_keys = ["action", "component"]

@@ -69,10 +69,11 @@ class GamidLoss(TD3Loss):
 
     Example:
         >>> from tensordict import TensorDict
-        >>> from torchrl.data import Bounded
+        >>> from torchrl.data import Bounded, Composite, Unbounded
         >>> from torchrl.modules import MLP, ValueOperator
         >>> spec = Bounded(-1.0, 1.0, (2,))
-        >>> actor = MeanActors(spec, num_components=5)
+        >>> observed = Composite(observation=Unbounded((3,)))
+        >>> actor = MeanActors(spec, num_components=5, observation_spec=observed)
         >>> critic = ValueOperator(MLP(5, 1), in_keys=["observation", "action"])
         >>> batch = TensorDict(
         ...     {
@@ -87,7 +88,6 @@ class GamidLoss(TD3Loss):
         ...     },
         ...     batch_size=[8],
         ... )
-        >>> _ = actor(batch.copy())  # the lazy layers take their size
         >>> loss = GamidLoss(actor, critic, action_spec=spec)
         >>> sorted(loss(batch).keys())
         ['component_distance', 'divergence', 'effective_components', 'loss_actor', 'loss_qvalue',
@@ -120,13 +120,19 @@ class GamidLoss(TD3Loss):
         state_keys = [key for key in critic.in_keys if key != "action"]
         target_actor = TensorDictSequential(actor_network, _Choice(self._choose, state_keys))
         super().__init__(target_actor, qvalue_network, **kwargs)
-        self.register_coeff_buffer("temperature", temperature)
-        self.register_coeff_buffer("variance", variance)
+        self.register_coeff_buffer("temperature", float(temperature))
+        self.register_coeff_buffer("variance", float(variance))
 
     def _make_vmap(self) -> None:
         super()._make_vmap()
         self._critics = EnsembleCall(self.qvalue_network)
         self._vmap_qvalue_network00 = self._call_expanded
+
+    def _set_in_keys(self) -> None:
+        super()._set_in_keys()
+        # The critics read it, but the target's actor writes it.
+        next_action = ("next", self.tensor_keys.action)
+        self._in_keys = [key for key in self.in_keys if key != next_action]
 
     def _call_expanded(self, tensordict: TensorDictBase, params: TensorDictBase) -> TensorDictBase:
         """Call the critics on what ``TD3Loss`` has expanded to one copy for each."""
