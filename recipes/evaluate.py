@@ -16,20 +16,25 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from tensordict import TensorDict
 from torchrl import torchrl_logger
 from torchrl.checkpoint import Checkpoint, CheckpointError
 from torchrl.envs import EnvBase
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
-from torchrl_mixture.analysis import bootstrap_interval, check_video_path, write_video
+from torchrl_mixture.analysis import (
+    bootstrap_interval,
+    check_video_path,
+    wilson_interval,
+    write_video,
+)
 from torchrl_mixture.trainers import (
     ConfigError,
     Refusal,
     RunningNorm,
     check_tensors,
-    evaluation_task,
     load_config,
-    make_env,
+    make_test_env,
     newest_checkpoint,
     normalize_like,
     one_line,
@@ -101,8 +106,7 @@ class Policy:
             raise Refusal(f"{self.path}: no policy of this run's settings ({reason}).") from error
 
     def make_raw_env(self, num_envs: int | None = None, *, render: bool = False) -> EnvBase:
-        env = self.settings.env
-        return make_env(*evaluation_task(env.library, env.name), num_envs, render=render)
+        return make_test_env(self.settings, num_envs, render=render)
 
     def normalized(self, env: EnvBase) -> EnvBase:
         return normalize_like(env, self.norm) if self.settings.env.normalize_observations else env
@@ -120,14 +124,24 @@ def evaluate(policy: Policy, rule: str, env: EnvBase, config: Config) -> str:
             played.append(play_episodes(env, actor))
     # Whole rounds are played and the first copies of the last one are kept: which episodes count
     # does not depend on their length.
-    parts = zip(*played, strict=True)
-    returns, lengths = (torch.cat(part)[: config.episodes] for part in parts)
+    episodes = torch.cat(played)[: config.episodes]
+    returns = episodes["return"]
     low, high = bootstrap_interval(returns)
     return (
         f"{rule:8}  mean {returns.mean():.1f}  sd {returns.std(correction=0):.1f}"
         f"  min {returns.min():.1f}  max {returns.max():.1f}"
-        f"  95% of the mean [{low:.1f}, {high:.1f}]  length {lengths.mean():.1f}"
+        f"  95% of the mean [{low:.1f}, {high:.1f}]  length {episodes['length'].mean():.1f}"
+        f"{describe_success(episodes)}"
     )
+
+
+def describe_success(episodes: TensorDict) -> str:
+    """Describe the share of episodes that ended at their goal, if they had one."""
+    if "success" not in episodes:
+        return ""
+    reached = int(episodes["success"].sum())
+    low, high = wilson_interval(reached, len(episodes))
+    return f"  success {reached / len(episodes):.3f}  95% [{low:.3f}, {high:.3f}]"
 
 
 def open_video(config: Config, policy: Policy) -> EnvBase | None:

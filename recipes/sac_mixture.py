@@ -29,10 +29,12 @@ from torchrl_mixture.trainers import (
     EpisodeEvaluator,
     OffPolicyConfig,
     Run,
+    input_size,
     load_config,
     make_envs,
     off_policy_trainer,
     open_run,
+    policy_keys,
     refusals,
     setting,
     train_run,
@@ -75,6 +77,7 @@ def make_actor(config: Config, env: EnvBase) -> ProbabilisticActor:
         env.action_spec,
         config.policy.num_components,
         observation_spec=env.observation_spec,
+        in_keys=policy_keys(config),
         num_cells=config.network.hidden_sizes,
         activation_class=nn.ReLU,
         learn_weights=config.policy.learn_weights,
@@ -92,9 +95,10 @@ def make_policies(config: Config, actor: ProbabilisticActor) -> dict[str, Probab
 
 def make_critic(config: Config, env: EnvBase) -> ValueOperator:
     """Build one critic of observation and action."""
-    inputs = env.observation_spec["observation"].shape[-1] + env.action_spec.shape[-1]
+    keys = policy_keys(config)
+    inputs = input_size(env, keys) + env.action_spec.shape[-1]
     net = MLP(inputs, 1, num_cells=config.network.hidden_sizes, activation_class=nn.ReLU)
-    return ValueOperator(net, in_keys=["observation", "action"])
+    return ValueOperator(net, in_keys=[*keys, "action"])
 
 
 def make_loss(config: Config, actor: ProbabilisticActor, critics: list[nn.Module]) -> LossModule:

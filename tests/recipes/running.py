@@ -11,6 +11,7 @@ from typing import Any
 
 import gymnasium
 import torch
+from goal_task import PointGoal
 from torchrl.checkpoint import Checkpoint
 from torchrl.trainers import Trainer
 
@@ -30,6 +31,7 @@ SHORT = [
     "policy.num_components=3",
     "optim.batch_size=8",
 ]
+HINDSIGHT = [f"env.name={PointGoal.__name__}-v0", "replay_buffer.her_ratio=0.8"]
 COMMAND = [sys.executable, str(RECIPES / "sac_mixture.py")]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 

@@ -8,14 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import OmegaConf
+from recipes.running import HINDSIGHT
+from scipy import stats
 from torchrl.checkpoint import Checkpoint
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 from torchrl_mixture.modules import with_rule
 from torchrl_mixture.trainers import (
     RunningNorm,
+    goal_env,
     gym_env,
     load_config,
+    make_test_env,
     normalize_like,
     play_episodes,
 )
@@ -25,6 +29,7 @@ NUMBER = r"(-?[\d.]+)"
 LINE = re.compile(
     rf"(\w+) +mean {NUMBER}  sd {NUMBER}  min {NUMBER}  max {NUMBER}"
     rf"  95% of the mean \[{NUMBER}, {NUMBER}\]  length {NUMBER}"
+    rf"(?:  success {NUMBER}  95% \[{NUMBER}, {NUMBER}\])?"
 )
 
 
@@ -47,7 +52,7 @@ def make_run(recipes):
         run = Path("runs/sac_mixture") / name
         run.mkdir(parents=True)
         OmegaConf.save(OmegaConf.structured(config), run / "config.yaml")
-        env = gym_env(config.env.name)
+        env = make_test_env(config)
         norm = RunningNorm(env.observation_spec["observation"].shape[-1])
         norm.moments.update(torch.randn(100, len(norm.moments.mean)) * 5 + 3)
         actors = []
@@ -89,7 +94,8 @@ def test_returns_are_those_of_the_checkpoint(make_run, main, checkpoint):
         sampled = rule == "sampled"
         way = ExplorationType.RANDOM if sampled else ExplorationType.DETERMINISTIC
         with set_exploration_type(way), torch.no_grad():
-            returns, _ = play_episodes(env, actor if sampled else with_rule(actor, rule))
+            played = play_episodes(env, actor if sampled else with_rule(actor, rule))
+        returns = played["return"]
         expected = (returns.mean(), returns.std(correction=0), returns.min(), returns.max())
         numbers = [float(match[place]) for place in range(2, 9)]
         assert numbers[:4] == pytest.approx([float(value) for value in expected], abs=0.06)
@@ -107,7 +113,7 @@ def test_rounds_count_every_episode_once(recipes, make_run, main):
     env.set_seed(1)
     actor, exploration = policy.ways["heaviest"]
     with set_exploration_type(exploration), torch.no_grad():
-        returns = torch.cat([play_episodes(env, actor)[0] for _ in range(3)])[:7]
+        returns = torch.cat([play_episodes(env, actor)["return"] for _ in range(3)])[:7]
     assert float(line[2]) == pytest.approx(returns.mean().item(), abs=0.06)
     assert 5 < float(line[8]) < 1000
 
@@ -118,8 +124,32 @@ def test_observations_are_normalised_as_in_the_run(make_run, main):
     env = normalize_like(gym_env("Pendulum-v1", 3), norm)
     env.set_seed(0)
     with set_exploration_type(ExplorationType.DETERMINISTIC), torch.no_grad():
-        returns, _ = play_episodes(env, actors[1])
+        returns = play_episodes(env, actors[1])["return"]
     assert float(LINE.fullmatch(line)[2]) == pytest.approx(returns.mean().item(), abs=0.06)
+
+
+@pytest.mark.parametrize("normalized", ["true", "false"])
+def test_success_of_a_run_with_goals(recipes, make_run, main, normalized):
+    """Wilson's interval of 0 of 20, as published, and of other numbers as SciPy has it."""
+    run, actors, norm = make_run(*HINDSIGHT, f"env.normalize_observations={normalized}")
+    heading, *lines = main(f"run={run}", "episodes=20", "seed=5")
+    found = [LINE.fullmatch(line) for line in lines]
+    assert [match[1] for match in found] == ["heaviest", "densest", "sampled"]
+    env = goal_env("PointGoal-v0", 10)
+    env = normalize_like(env, norm) if normalized == "true" else env
+    reached = 0
+    for seed in (5, 15):
+        env.set_seed(seed)
+        with set_exploration_type(ExplorationType.DETERMINISTIC), torch.no_grad():
+            reached += int(play_episodes(env, actors[1])["success"].sum())
+    interval = stats.binomtest(reached, 20).proportion_ci(method="wilson")
+    numbers = [float(found[0][place]) for place in (9, 10, 11)]
+    assert numbers == pytest.approx([reached / 20, *interval], abs=6e-4)
+
+
+def test_other_runs_have_no_success(make_run, main):
+    run, _, _ = make_run()
+    assert all("success" not in line for line in main(f"run={run}", "episodes=1"))
 
 
 @pytest.mark.parametrize("ending", ["gif", "mp4"])

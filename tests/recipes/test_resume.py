@@ -3,6 +3,7 @@
 import pytest
 import torch
 from recipes.running import (
+    HINDSIGHT,
     SHORT,
     build,
     check_resumed,
@@ -20,6 +21,7 @@ VARIANTS = {
     "one copy": [],
     "two copies, three steps": ["env.num_envs=2", "replay_buffer.n_steps=3"],
     "wrapped buffer": ["replay_buffer.size=150"],
+    "hindsight": [*HINDSIGHT, "replay_buffer.size=150"],
 }
 
 

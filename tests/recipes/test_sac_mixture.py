@@ -5,12 +5,19 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import OmegaConf
-from recipes.running import RECIPES, SHORT, build, frames_of, rows, train
+from recipes.running import HINDSIGHT, RECIPES, SHORT, build, frames_of, rows, train
 from torchrl.checkpoint import Checkpoint
 from torchrl.objectives import SACLoss
 
-from torchrl_mixture.analysis import read_progress
-from torchrl_mixture.trainers import gym_env, load_config, make_envs, updates_per_batch
+from torchrl_mixture.analysis import read_progress, report_run
+from torchrl_mixture.trainers import (
+    gym_env,
+    load_config,
+    make_envs,
+    train_run,
+    updates_per_batch,
+    with_goals,
+)
 
 
 def test_writes_its_record(recipe):
@@ -216,6 +223,10 @@ TASKS = {
     "fetch_reach": ("gymnasium", "FetchReach-v4"),
     "fetch_slide": ("gymnasium", "FetchSlide-v4"),
     "adroit_pen": ("gymnasium", "AdroitHandPen-v1"),
+    "fetch_reach_her": ("gymnasium", "FetchReach-v4"),
+    "fetch_push_her": ("gymnasium", "FetchPush-v4"),
+    "fetch_slide_her": ("gymnasium", "FetchSlide-v4"),
+    "fetch_pick_and_place_her": ("gymnasium", "FetchPickAndPlace-v4"),
 }
 
 
@@ -223,6 +234,44 @@ TASKS = {
 def test_presets_have_the_tasks_of_their_names(recipe, preset):
     config = load_config(recipe.Config, [f"preset={preset}"])
     assert (config.env.library, config.env.name) == TASKS[preset]
+
+
+@pytest.mark.parametrize("preset", [preset for preset in TASKS if preset.endswith("_her")])
+def test_presets_with_goals_in_hindsight(recipe, preset):
+    config = load_config(recipe.Config, [f"preset={preset}"])
+    assert with_goals(config) and config.replay_buffer.her_ratio == 0.8
+    assert (config.optim.lr, config.optim.gamma, config.optim.batch_size) == (1e-3, 0.95, 256)
+    assert (config.network.hidden_sizes, config.optim.tau) == ([256] * 3, 0.05)
+    assert config.collector.init_random_frames == 1_000
+    reach = preset == "fetch_reach_her"
+    assert config.collector.total_frames == (10_000 if reach else 1_000_000)
+
+
+def test_goals_in_hindsight_from_end_to_end(recipe):
+    trainer, run = build(recipe, *SHORT, *HINDSIGHT)
+    assert train_run(trainer, run)
+    assert trainer.loss_module.actor_network.in_keys[:2] == ["observation", "desired_goal"]
+    assert trainer.loss_module.qvalue_network.in_keys == ["observation", "desired_goal", "action"]
+    (_, *rest), last = rows(run.record.path), rows(run.record.path)[-1]
+    assert len(rest) == 2 and 0 <= float(last["success_sampled_mean"]) <= 1
+    names = ("heaviest", "densest", "sampled")
+    columns = [name for name in last if name.endswith("_mean")]
+    assert columns == [f"{kind}_{way}_mean" for way in names for kind in ("return", "success")]
+    assert report_run(run.record.path).endswith("curve.png")  # the figure is one of returns
+    stored = trainer._modules["replay_buffer"].buffer[:]
+    assert stored["next", "desired_goal"].equal(stored["desired_goal"])
+    assert "is_success" not in stored.keys(True)
+
+
+@pytest.mark.slow
+def test_goals_in_hindsight_are_what_is_learned_from(recipe):
+    """Of the goals that are pursued at random few are reached; nearly all are in the end."""
+    settings = ["collector.total_frames=4000", "collector.init_random_frames=500"]
+    settings += ["optim.batch_size=64", "network.hidden_sizes=[64,64]", "optim.gamma=0.9"]
+    settings += ["evaluation.interval=4000", "evaluation.episodes=50", "loss.alpha_init=0.1"]
+    first, last = rows(train(recipe, *HINDSIGHT, *settings))
+    assert float(first["success_heaviest_mean"]) < 0.3
+    assert float(last["success_heaviest_mean"]) > 0.9
 
 
 def test_help_lists_every_key(recipe, capsys):

@@ -49,7 +49,9 @@ def evaluator(task="Counting-v0", copies=8, policies=None, seed=3):
 
 
 def test_returns_of_time_limited_episodes():
-    returns, lengths = play_episodes(gym_env("Counting-v0", num_envs=3), constant_policy(0.5))
+    episodes = play_episodes(gym_env("Counting-v0", num_envs=3), constant_policy(0.5))
+    assert set(episodes.keys()) == {"return", "length"}
+    returns, lengths = episodes["return"], episodes["length"]
     assert returns.tolist() == [2.5, 2.5, 2.5] and lengths.tolist() == [5, 5, 5]
     assert returns.dtype == torch.float64
 
@@ -57,7 +59,8 @@ def test_returns_of_time_limited_episodes():
 def test_each_copy_counts_its_first_episode_only():
     env = gym_env("CountingRandom-v0", num_envs=20)
     env.set_seed(0)
-    returns, played = play_episodes(env, constant_policy(1.0))
+    episodes = play_episodes(env, constant_policy(1.0))
+    returns, played = episodes["return"], episodes["length"]
     lengths = torch.tensor([1.0 * copy.unwrapped.length for copy in env._env.envs])
     first = torch.tensor([copy.unwrapped.episode for copy in env._env.envs]) == 0
     assert played.equal(returns)

@@ -2,7 +2,13 @@
 
 import pytest
 
-from torchrl_mixture.trainers import ConfigError, OffPolicyConfig, load_config, updates_per_batch
+from torchrl_mixture.trainers import (
+    ConfigError,
+    OffPolicyConfig,
+    load_config,
+    updates_per_batch,
+    with_goals,
+)
 
 
 def updates(**changes):
@@ -71,3 +77,26 @@ def test_refusals(changes, line):
     with pytest.raises(ConfigError) as refused:
         updates(**changes)
     assert str(refused.value) == line
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ("env.library=dm_control", "env.library=dm_control: expected gymnasium"),
+        ("env.num_envs=2", "env.num_envs=2: expected 1"),
+        ("replay_buffer.n_steps=3", "replay_buffer.n_steps=3: expected 1"),
+        ("replay_buffer.prioritized=true", "replay_buffer.prioritized=True: expected false"),
+    ],
+)
+def test_what_does_not_go_with_hindsight(change, line):
+    assert not with_goals(load_config(OffPolicyConfig, [change]))
+    with pytest.raises(ConfigError) as refused:
+        with_goals(load_config(OffPolicyConfig, [change, "replay_buffer.her_ratio=0.5"]))
+    assert str(refused.value) == f"{line} with replay_buffer.her_ratio=0.5."
+
+
+@pytest.mark.parametrize("ratio", ["-0.1", "1.1"])
+def test_the_share_of_goals_in_hindsight_is_a_share(ratio):
+    line = f"replay_buffer.her_ratio={ratio}: expected a number at least 0 and at most 1"
+    with pytest.raises(ConfigError, match=line):
+        load_config(OffPolicyConfig, [f"replay_buffer.her_ratio={ratio}"])

@@ -113,7 +113,3 @@ def test_groups_and_unknown_parts(env, make_loss):
     for lr in ({"critic": 1e-3}, {"actor": 1e-3}, dict.fromkeys([*groups, "more"], 1e-3)):
         with pytest.raises(ValueError, match=r"^lr names .*\['actor', 'alpha', 'qvalue'\]\.$"):
             AdamStepper(loss, lr=lr)
-    with pytest.raises(ValueError, match=r"^delayed must be among .*, got \['critic'\]\.$"):
-        AdamStepper(loss, delayed=["critic"], delay=2)
-    with pytest.raises(ValueError, match=r"^delay must be at least 1, got 0\.$"):
-        AdamStepper(loss, delayed=["actor"], delay=0)

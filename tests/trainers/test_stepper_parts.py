@@ -1,4 +1,4 @@
-"""Delayed parts, auxiliary losses and other minibatches, against loops written by hand."""
+"""Auxiliary losses and other minibatches, against loops written by hand."""
 
 from copy import deepcopy
 
@@ -6,95 +6,10 @@ import pytest
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import nn
-from torchrl.modules import MLP, Actor, ValueOperator
-from torchrl.objectives import LossModule, SoftUpdate, TD3Loss
+from torchrl.objectives import LossModule, SoftUpdate
 from trainers.stepping import assert_same_state, parameters, run
 
-from torchrl_mixture.trainers import AdamStepper, gym_env, parameter_groups
-
-
-def td3():
-    torch.manual_seed(0)
-    env = gym_env("Counting-v0")
-    net = nn.Sequential(MLP(2, 1, num_cells=[8]), nn.Tanh())
-    critic = ValueOperator(MLP(3, 1, num_cells=[8]), in_keys=["observation", "action"])
-    loss = TD3Loss(
-        Actor(net), critic, action_spec=env.action_spec, delay_actor=True, delay_qvalue=True
-    )
-    loss.make_value_estimator(gamma=0.9)
-    return loss
-
-
-def td3_by_hand(minibatch, steps, delay, rates):
-    loss = td3()
-    targets = SoftUpdate(loss, tau=0.1)
-    actor = torch.optim.Adam(parameter_groups(loss)["actor"], lr=rates["actor"])
-    critic = torch.optim.Adam(parameter_groups(loss)["qvalue"], lr=rates["qvalue"])
-    torch.manual_seed(2)
-    for update in range(1, steps + 1):
-        outputs = loss(minibatch.clone())
-        critic.zero_grad()
-        outputs["loss_qvalue"].backward()
-        if update % delay == 0:
-            actor.zero_grad()
-            outputs["loss_actor"].backward()
-            actor.step()
-        critic.step()
-        if update % delay == 0:
-            targets.step()
-    return loss
-
-
-@pytest.mark.parametrize("delay", [1, 2, 3])
-def test_delayed_actor_is_that_of_td3(minibatch, delay):
-    loss, rates = td3(), {"actor": 1e-2, "qvalue": 2e-2}
-    stepper = AdamStepper(
-        loss,
-        lr=rates,
-        target_updater=SoftUpdate(loss, tau=0.1),
-        delayed=["actor"],
-        delay=delay,
-    )
-    run(loss, stepper, minibatch, steps=7)
-    assert_same_state(loss, td3_by_hand(minibatch, 7, delay, rates))
-
-
-def test_what_moves_at_each_update(minibatch):
-    loss = td3()
-    updater = SoftUpdate(loss, tau=0.1)
-    stepper = AdamStepper(loss, lr=1e-2, target_updater=updater, delayed=["actor"], delay=3)
-    moved = {"actor_network_params": [], "qvalue_network_params": []}
-    moved |= {f"target_{name}": [] for name in moved}
-    for _ in range(6):
-        before = deepcopy(loss.state_dict())
-        run(loss, stepper, minibatch, steps=1)
-        for name, updates in moved.items():
-            keys = [
-                key for key, value in before.items() if key.startswith(name) and value.ndim > 0
-            ]
-            changes = {not loss.state_dict()[key].equal(before[key]) for key in keys}
-            updates.append(changes == {True})
-    each, third = [True] * 6, [False, False, True] * 2
-    assert moved["qvalue_network_params"] == each
-    assert moved["actor_network_params"] == third
-    assert moved["target_actor_network_params"] == third
-    assert moved["target_qvalue_network_params"] == third
-
-
-def test_delay_goes_on_where_it_was(minibatch):
-    losses = [td3(), td3()]
-    steppers = [
-        AdamStepper(
-            loss, target_updater=SoftUpdate(loss, tau=0.1), delayed=["actor"], delay=3, lr=1e-2
-        )
-        for loss in losses
-    ]
-    run(losses[0], steppers[0], minibatch, steps=2)
-    losses[1].load_state_dict(losses[0].state_dict())
-    steppers[1].load_state_dict(deepcopy(steppers[0].state_dict()))
-    for loss, stepper in zip(losses, steppers, strict=True):
-        run(loss, stepper, minibatch, steps=2, seed=3)
-    assert all(a.equal(b) for a, b in zip(*map(parameters, losses), strict=True))
+from torchrl_mixture.trainers import AdamStepper, gym_env
 
 
 class RewardLoss(LossModule):

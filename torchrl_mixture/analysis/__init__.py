@@ -1,6 +1,7 @@
 """Reading run records, and drawing and describing what they say."""
 
-from torchrl_mixture.analysis.figures import plot_learning_curve
+from torchrl_mixture.analysis.components import plot_means, principal_components
+from torchrl_mixture.analysis.figures import plot_learning_curve, plot_metric
 from torchrl_mixture.analysis.records import read_progress
 from torchrl_mixture.analysis.report import report_run
 from torchrl_mixture.analysis.statistics import bootstrap_interval, wilson_interval
@@ -10,6 +11,9 @@ __all__ = [
     "bootstrap_interval",
     "check_video_path",
     "plot_learning_curve",
+    "plot_means",
+    "plot_metric",
+    "principal_components",
     "read_progress",
     "report_run",
     "wilson_interval",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from torchrl_mixture.analysis.records import read_progress
 
 COLLAPSE_COLUMNS = {
     "effective_components": "effective components",
     "component_information": "component information (nats)",
+    "divergence": "sum of divergences (nats)",
 }
 
 
@@ -36,7 +40,8 @@ def new_figure(width: float, height: float) -> Any:
 
 def _draw_returns(axes: Any, columns: dict[str, list[float]]) -> None:
     frames = columns["frames"]
-    ways = [c[len("return_") : -len("_mean")] for c in columns if c.endswith("_mean")]
+    returns = [c for c in columns if c.startswith("return_") and c.endswith("_mean")]
+    ways = [c[len("return_") : -len("_mean")] for c in returns]
     for index, way in enumerate(ways):
         color = f"C{index}"
         mean, std = (columns[f"return_{way}_{statistic}"] for statistic in ("mean", "std"))
@@ -48,12 +53,12 @@ def _draw_returns(axes: Any, columns: dict[str, list[float]]) -> None:
     axes.legend()
 
 
-def _draw_collapse(axes: Any, columns: dict[str, list[float]]) -> None:
-    for index, (column, label) in enumerate(COLLAPSE_COLUMNS.items()):
+def _draw_collapse(axes: Any, columns: dict[str, list[float]], shown: Sequence[str]) -> None:
+    for index, column in enumerate(shown):
         side = axes if index == 0 else axes.twinx()
         color = f"C{index + 4}"
         side.plot(columns["frames"], columns[column], color=color)
-        side.set_ylabel(label, color=color)
+        side.set_ylabel(COLLAPSE_COLUMNS[column], color=color)
         side.set_ylim(bottom=0)
 
 
@@ -61,7 +66,7 @@ def plot_learning_curve(run_dir: str | Path, path: str | Path) -> Path:
     """Draw a run's returns against frames, and below them how alive the mixture was.
 
     The band is one standard deviation over the episodes of an evaluation. The lower panel is
-    drawn where the record has the collapse diagnostics.
+    drawn where the record has two of the collapse diagnostics.
 
     Arguments:
         run_dir: a run's folder, with its ``progress.csv``.
@@ -74,12 +79,66 @@ def plot_learning_curve(run_dir: str | Path, path: str | Path) -> Path:
         ModuleNotFoundError: if Matplotlib is not installed.
     """
     columns = read_progress(run_dir)
-    collapse = all(column in columns for column in COLLAPSE_COLUMNS)
+    shown = [column for column in COLLAPSE_COLUMNS if column in columns][:2]
+    collapse = len(shown) == 2
     figure = new_figure(7, 6 if collapse else 4)
     panels = figure.subplots(2 if collapse else 1, sharex=True, squeeze=False)[:, 0]
     _draw_returns(panels[0], columns)
     if collapse:
-        _draw_collapse(panels[1], columns)
+        _draw_collapse(panels[1], columns, shown)
     panels[-1].set_xlabel("frames")
     figure.savefig(path, dpi=150)
     return Path(path)
+
+
+def plot_metric(runs: Mapping[str, Sequence[str | Path]], column: str, path: str | Path) -> Path:
+    """Draw one column of the records of several runs against frames.
+
+    The line is the mean over the runs of a name, which differ in their seed, and the band one
+    standard deviation over them; both at the frames that all of them have.
+
+    Arguments:
+        runs: by name, the folders of runs, with their ``progress.csv``.
+        column: the column, such as ``"divergence"``.
+        path: the figure's file; its ending chooses the format.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ValueError: where a name has no runs, or a run lacks the column.
+        ModuleNotFoundError: if Matplotlib is not installed.
+    """
+    curves = {name: _read_curves(name, folders, column) for name, folders in runs.items()}
+    figure = new_figure(7, 4)
+    axes = figure.subplots()
+    for index, (name, (frames, values)) in enumerate(curves.items()):
+        mean, std = values.mean(0), values.std(0)
+        axes.plot(frames, mean, color=f"C{index}", label=name)
+        axes.fill_between(
+            frames, mean - std, mean + std, color=f"C{index}", alpha=0.15, linewidth=0
+        )
+    axes.set_xlabel("frames")
+    axes.set_ylabel(column)
+    axes.legend()
+    figure.savefig(path, dpi=150)
+    return Path(path)
+
+
+def _read_curves(
+    name: str, folders: Sequence[str | Path], column: str
+) -> tuple[list[float], np.ndarray]:
+    """Read the common frames of some runs, ``[T]``, and a column at them, ``[runs, T]``."""
+    if not folders:
+        raise ValueError(f"runs[{name!r}] must have a folder at least, it has none.")
+    tables = []
+    for folder in folders:
+        columns = read_progress(folder)
+        if column not in columns:
+            raise ValueError(
+                f"column must be one that all runs have, got {column!r}, but {folder} has "
+                f"{', '.join(columns)}."
+            )
+        tables.append(dict(zip(columns["frames"], columns[column], strict=True)))
+    frames = sorted(set.intersection(*map(set, tables)))
+    return frames, np.array([[table[frame] for frame in frames] for table in tables])

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torchrl_mixture.analysis.components import plot_means
 from torchrl_mixture.analysis.figures import plot_learning_curve
 from torchrl_mixture.analysis.records import read_progress
 
 
 def report_run(run_dir: str | Path) -> str:
-    """Draw a run's ``curve.png`` and say in a sentence what was learned.
+    """Draw a run's figures and say in a sentence what was learned.
 
     Arguments:
-        run_dir: a run's folder, with its ``progress.csv``.
+        run_dir: a run's folder, with its ``progress.csv``, drawn in ``curve.png``, and perhaps
+            ``means.npz``, drawn in ``means.png``.
 
     Returns:
-        the sentence, the folder and the figure, a line each; where there is no figure, because
+        the sentence, the folder and the figures, a line each; where one cannot be drawn, because
         Matplotlib is missing or the disk is full, the last line says why.
     """
     try:
@@ -29,10 +31,15 @@ def report_run(run_dir: str | Path) -> str:
         sentence = f"There is one evaluation so far, of mean return {returns[0]:.4g}"
     if "effective_components" in columns:  # losses of single-Gaussian policies have none
         sentence += f", with {columns['effective_components'][-1]:.1f} effective components"
+    lines = [f"{sentence}.", f"The run is in {run_dir}"]
     try:
-        figure = f"The curve is in {plot_learning_curve(run_dir, Path(run_dir) / 'curve.png')}"
+        lines.append(
+            f"The curve is in {plot_learning_curve(run_dir, Path(run_dir) / 'curve.png')}"
+        )
+        if (Path(run_dir) / "means.npz").is_file():
+            lines.append(f"The means are in {plot_means(run_dir, Path(run_dir) / 'means.png')}")
     except ModuleNotFoundError as error:
-        figure = str(error)
+        lines.append(str(error))
     except OSError as error:
-        figure = f"no figure: it could not be written ({error.strerror})"
-    return f"{sentence}.\nThe run is in {run_dir}\n{figure}"
+        lines.append(f"no figure: it could not be written ({error.strerror})")
+    return "\n".join(lines)

@@ -5,6 +5,7 @@ from torchrl_mixture.trainers.checkpoints import (
     check_tensors,
     newest_checkpoint,
 )
+from torchrl_mixture.trainers.component_hooks import ComponentUse, MeansRecord
 from torchrl_mixture.trainers.config import load_config, setting
 from torchrl_mixture.trainers.environments import (
     dm_control_env,
@@ -19,6 +20,7 @@ from torchrl_mixture.trainers.environments_normalization import (
     normalize_observations,
 )
 from torchrl_mixture.trainers.evaluation import EpisodeEvaluator, Evaluation, play_episodes
+from torchrl_mixture.trainers.hindsight import HindsightReplayBuffer, goal_reward
 from torchrl_mixture.trainers.hooks import FiniteCheck, LinearSchedule, LogTrimmer, ProgressBar
 from torchrl_mixture.trainers.records import RunRecord
 from torchrl_mixture.trainers.refusals import ConfigError, Refusal, RunError, one_line, refusals
@@ -34,9 +36,11 @@ from torchrl_mixture.trainers.settings import (
     OptimConfig,
     ReplayBufferConfig,
     updates_per_batch,
+    with_goals,
 )
 from torchrl_mixture.trainers.stepper import AdamStepper, parameter_groups
-from torchrl_mixture.trainers.tasks import make_envs
+from torchrl_mixture.trainers.stepper_td3 import TD3Stepper
+from torchrl_mixture.trainers.tasks import input_size, make_envs, make_test_env, policy_keys
 from torchrl_mixture.trainers.training import off_policy_trainer
 
 __all__ = [
@@ -44,15 +48,18 @@ __all__ = [
     "AdamStepper",
     "CheckpointConfig",
     "CollectorConfig",
+    "ComponentUse",
     "ConfigError",
     "EnvConfig",
     "EpisodeEvaluator",
     "Evaluation",
     "EvaluationConfig",
     "FiniteCheck",
+    "HindsightReplayBuffer",
     "LinearSchedule",
     "LogTrimmer",
     "LoggerConfig",
+    "MeansRecord",
     "OffPolicyConfig",
     "OptimConfig",
     "ProgressBar",
@@ -64,14 +71,18 @@ __all__ = [
     "RunError",
     "RunRecord",
     "RunningNorm",
+    "TD3Stepper",
     "check_tensors",
     "dm_control_env",
     "evaluation_task",
     "goal_env",
+    "goal_reward",
     "gym_env",
+    "input_size",
     "load_config",
     "make_env",
     "make_envs",
+    "make_test_env",
     "newest_checkpoint",
     "normalize_like",
     "normalize_observations",
@@ -81,9 +92,11 @@ __all__ = [
     "paper_env",
     "parameter_groups",
     "play_episodes",
+    "policy_keys",
     "refusals",
     "replay_buffer",
     "setting",
     "train_run",
     "updates_per_batch",
+    "with_goals",
 ]

@@ -14,10 +14,13 @@ from unittest.mock import patch
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium.spaces import Box, Dict
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import FlattenObservation, TransformObservation
+from torchrl.data import Binary, Composite
 from torchrl.envs import EnvBase, GymWrapper
+from torchrl.envs.gym_like import default_info_dict_reader
 
 from torchrl_mixture.envs import GYMNASIUM_TASKS, TENSOR_TASKS
 from torchrl_mixture.trainers.refusals import ConfigError, one_line
@@ -52,13 +55,29 @@ def _with_flat_observations(name: str, env: gymnasium.Env) -> gymnasium.Env:
     return env
 
 
+class _Success(gymnasium.Wrapper):
+    """Say under one name, as a vector of one, whether the goal is reached after a step."""
+
+    def __init__(self, name: str, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        self.name = name
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        *result, info = self.env.step(action)
+        reached = info.get("is_success", info.get("success"))  # the mazes call it success
+        if reached is None:
+            allowed = "a task that says is_success or success of its steps"
+            raise ConfigError("env.name", self.name, allowed)
+        return *result, {"is_success": np.array([reached], dtype=bool)}
+
+
 def _with_goals(name: str, env: gymnasium.Env) -> gymnasium.Env:
     """Keep a dictionary with goals as it is, and refuse what is none."""
     space = env.observation_space
     parts = space.spaces if isinstance(space, Dict) else {}
     if set(parts) != GOAL_KEYS or not all(_is_flat(part) for part in parts.values()):
         _refuse_observations(name, space, " and ".join(sorted(GOAL_KEYS)))
-    return env
+    return _Success(name, env)
 
 
 def _box32(space: Any) -> Box:
@@ -186,13 +205,18 @@ def goal_env(name: str, num_envs: int | None = None, *, render: bool = False) ->
 
     Returns:
         the environment, with keys ``"observation"``, ``"achieved_goal"``, ``"desired_goal"``,
-        all float32, and ``"action"``.
+        all float32, ``"action"``, and ``("next", "is_success")``, bool ``[*B, 1]``: whether the
+        goal is reached after the step.
 
     Raises:
-        ConfigError: as :func:`gym_env`, and if the observations are not those three.
+        ConfigError: as :func:`gym_env`, and if the observations are not those three; at the first
+            step if the environment does not say whether the goal is reached.
 
     Example:
         >>> goal_env("FetchReach-v4").reset()["desired_goal"].shape
         torch.Size([3])
     """
-    return wrap(name, lambda: _make_gym(name, render), num_envs, render, _with_goals)
+    env = wrap(name, lambda: _make_gym(name, render), num_envs, render, _with_goals)
+    success = Binary(shape=(*env.batch_size, 1), dtype=torch.bool)
+    spec = Composite(is_success=success, shape=env.batch_size)
+    return env.set_info_dict_reader(default_info_dict_reader(["is_success"], spec))

@@ -25,7 +25,7 @@ def derived_seed(seed: int, frames: int) -> int:
     return int(np.random.SeedSequence((seed, frames)).generate_state(1)[0] >> 1)
 
 
-def play_episodes(env: EnvBase, policy: TensorDictModuleBase) -> tuple[torch.Tensor, torch.Tensor]:
+def play_episodes(env: EnvBase, policy: TensorDictModuleBase) -> TensorDict:
     """Play one episode in each copy of an environment to its end.
 
     Arguments:
@@ -33,26 +33,33 @@ def play_episodes(env: EnvBase, policy: TensorDictModuleBase) -> tuple[torch.Ten
         policy: maps observations to actions, under the caller's exploration type.
 
     Returns:
-        the undiscounted returns and the lengths, both ``[N]``, float64.
+        the undiscounted ``"return"`` and the ``"length"`` of each episode, ``[N]``, float64; where
+        the environment says whether a step reached the goal (:func:`goal_env`), ``"success"``,
+        bool: whether the last one did.
 
     Example:
         >>> from torchrl_mixture.modules import mixture_actor
         >>> from torchrl_mixture.trainers import gym_env
         >>> env = gym_env("Pendulum-v1", num_envs=3)
         >>> actor = mixture_actor(env.action_spec, num_components=2)
-        >>> returns, lengths = play_episodes(env, actor)
-        >>> lengths.tolist()
+        >>> play_episodes(env, actor)["length"].tolist()
         [200.0, 200.0, 200.0]
     """
     tensordict = env.reset()
     returns, lengths = (torch.zeros(env.batch_size, dtype=torch.float64) for _ in range(2))
+    success = torch.zeros(env.batch_size, dtype=torch.bool)
+    has_goals = "is_success" in env.observation_spec
     running = torch.ones(env.batch_size, dtype=torch.bool)
     while running.any():
         stepped, tensordict = env.step_and_maybe_reset(policy(tensordict))
         returns += stepped["next", "reward"].squeeze(-1).cpu() * running
         lengths += running
+        if has_goals:
+            reached = stepped["next", "is_success"].squeeze(-1).cpu()
+            success = torch.where(running, reached, success)
         running &= ~stepped["next", "done"].squeeze(-1).cpu()
-    return returns, lengths
+    episodes = TensorDict({"return": returns, "length": lengths}, env.batch_size)
+    return episodes.set("success", success) if has_goals else episodes
 
 
 class EpisodeEvaluator:
@@ -104,7 +111,8 @@ class EpisodeEvaluator:
 
         Returns:
             ``episodes``, and mean and standard deviation over the episodes of the return under
-            each way of acting, ``return_<name>_mean`` and ``return_<name>_std``.
+            each way of acting, ``return_<name>_mean`` and ``return_<name>_std``; with goals the
+            share of the episodes that ended at theirs, ``success_<name>_mean``.
         """
         seed = derived_seed(self.seed, frames)
         row: dict[str, float] = {"episodes": self.env.numel()}
@@ -113,9 +121,11 @@ class EpisodeEvaluator:
                 torch.manual_seed(seed)
                 self.env.set_seed(seed)
                 with set_exploration_type(exploration):
-                    returns, _ = play_episodes(self.env, policy)
-                row[f"return_{name}_mean"] = returns.mean().item()
-                row[f"return_{name}_std"] = returns.std(correction=0).item()
+                    episodes = play_episodes(self.env, policy)
+                row[f"return_{name}_mean"] = episodes["return"].mean().item()
+                row[f"return_{name}_std"] = episodes["return"].std(correction=0).item()
+                if "success" in episodes:
+                    row[f"success_{name}_mean"] = episodes["success"].double().mean().item()
         return row
 
 

@@ -17,8 +17,9 @@ from torchrl.data import (
 from torchrl.envs.transforms import MultiStepTransform
 from torchrl.trainers import Trainer, TrainerHookBase
 
+from torchrl_mixture.trainers.hindsight import HindsightReplayBuffer, goal_reward
 from torchrl_mixture.trainers.refusals import ConfigError
-from torchrl_mixture.trainers.settings import OffPolicyConfig
+from torchrl_mixture.trainers.settings import OffPolicyConfig, with_goals
 
 TRANSITION_KEYS: tuple[NestedKey, ...] = (
     "observation",
@@ -28,6 +29,12 @@ TRANSITION_KEYS: tuple[NestedKey, ...] = (
     ("next", "done"),
     ("next", "terminated"),
     ("next", "truncated"),
+)
+GOAL_KEYS: tuple[NestedKey, ...] = (
+    "achieved_goal",
+    "desired_goal",
+    ("next", "achieved_goal"),
+    ("next", "desired_goal"),
 )
 
 
@@ -65,12 +72,24 @@ def replay_buffer(
 def make_buffer(config: OffPolicyConfig) -> ReplayBuffer:
     """Build the replay buffer of a recipe's settings."""
     settings = config.replay_buffer
+    if with_goals(config):
+        return HindsightReplayBuffer(
+            goal_reward(config.env.name),
+            her_ratio=settings.her_ratio,
+            storage=LazyTensorStorage(settings.size),
+            batch_size=config.optim.batch_size,
+        )
     exponents = (settings.priority_alpha, settings.priority_beta)
     return replay_buffer(
         settings.size,
         config.optim.batch_size,
         priorities=exponents if settings.prioritized else None,
     )
+
+
+def transition_keys(config: OffPolicyConfig) -> tuple[NestedKey, ...]:
+    """What is stored of a transition with a recipe's settings."""
+    return (*TRANSITION_KEYS, *GOAL_KEYS) if with_goals(config) else TRANSITION_KEYS
 
 
 class Replay(TrainerHookBase):
@@ -135,10 +154,12 @@ class Replay(TrainerHookBase):
     def state_dict(self) -> dict[str, Any]:
         """The transitions that there are, and the state of the parts of the buffer."""
         buffer = self.buffer
+        hindsight = isinstance(buffer, HindsightReplayBuffer)
         return {
             "transitions": buffer.storage[:].to_dict() if len(buffer) else {},
             "writer": buffer.writer.state_dict(),
             "sampler": buffer.sampler.state_dict(),
+            **({"episode_ends": buffer.episode_ends} if hindsight else {}),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -148,6 +169,8 @@ class Replay(TrainerHookBase):
             self.buffer.storage.set(torch.arange(len(transitions)), transitions)
         self.buffer.writer.load_state_dict(state_dict["writer"])
         self.buffer.sampler.load_state_dict(state_dict["sampler"])
+        if isinstance(self.buffer, HindsightReplayBuffer):
+            self.buffer.episode_ends = state_dict["episode_ends"]
 
     def register(self, trainer: Trainer, name: str = "replay_buffer") -> None:
         """Store on ``batch_process``, draw on ``process_optim_batch``.

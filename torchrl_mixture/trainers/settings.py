@@ -38,6 +38,7 @@ class ReplayBufferConfig:
     prioritized: bool = False  # draw by the critics' last errors
     priority_alpha: float = setting(0.6, above=0)  # exponent of the errors
     priority_beta: float = setting(0.4, at_least=0)  # exponent of the weights that correct it
+    her_ratio: float = setting(0.0, at_least=0, at_most=1)  # of a minibatch, goals in hindsight
 
 
 @dataclass
@@ -88,6 +89,39 @@ class OffPolicyConfig:
     seed: int = setting(0, at_least=0, at_most=2**31 - 1)
     resume: str = setting("", resumable=True)  # folder of a run to continue
     debug: bool = setting(False, resumable=True)  # show tracebacks
+
+
+def with_goals(config: OffPolicyConfig) -> bool:
+    """Say whether goals are kept apart and replaced in hindsight.
+
+    Arguments:
+        config: the settings; those that do not go with hindsight are refused here.
+
+    Returns:
+        whether ``replay_buffer.her_ratio`` is above 0.
+
+    Raises:
+        ConfigError: with hindsight, for another library than Gymnasium, for several copies of
+            the environment, whose episodes would be stored as one, for n-step returns, and for
+            priorities.
+
+    Example:
+        >>> with_goals(OffPolicyConfig())
+        False
+    """
+    env, replay = config.env, config.replay_buffer
+    if not replay.her_ratio:
+        return False
+    allowed = f"with replay_buffer.her_ratio={replay.her_ratio}"
+    if env.library != "gymnasium":
+        raise ConfigError("env.library", env.library, f"gymnasium {allowed}")
+    if env.num_envs > 1:
+        raise ConfigError("env.num_envs", env.num_envs, f"1 {allowed}")
+    if replay.n_steps > 1:
+        raise ConfigError("replay_buffer.n_steps", replay.n_steps, f"1 {allowed}")
+    if replay.prioritized:
+        raise ConfigError("replay_buffer.prioritized", True, f"false {allowed}")
+    return True
 
 
 def updates_per_batch(config: OffPolicyConfig) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from tensordict import TensorDictBase
-from torch import nn
+from torch import Tensor, nn
 from torchrl.objectives import LossModule
 from torchrl.objectives.utils import TargetNetUpdater
 from torchrl.trainers import OptimizationStepper, Trainer
@@ -43,20 +43,16 @@ class AdamStepper(OptimizationStepper):
         loss_module: the loss, the one given to the :class:`~torchrl.trainers.Trainer`.
         lr: the step size of all parts, or a step size for each part by name (see
             :func:`parameter_groups`).
-        target_updater: stepped after each gradient step that no part is left out of; ``None``
-            for a loss without targets.
+        target_updater: stepped after each gradient step; ``None`` for a loss without targets.
         compile: compile the forward and backward passes. Adam stays eager: its fused kernel is
             faster than what the compiler makes of it.
-        delayed: parts that take a step only every ``delay`` updates, such as ``("actor",)``; the
-            loss of part ``x`` is the output ``loss_x``.
-        delay: the number of updates from one step of the delayed parts to the next.
         auxiliary: steppers of further losses by name, such as a discriminator's; each takes its
             step before this one, and is saved with its loss.
         sample: maps a minibatch to the one that this stepper trains on; as it is by default.
 
     Raises:
-        ValueError: if ``lr`` or ``delayed`` names other parts than the loss has, ``delay`` is
-            below 1, or an auxiliary loss has an output of this one's name or auxiliaries itself.
+        ValueError: if ``lr`` names other parts than the loss has, or an auxiliary loss has an
+            output of this one's name or auxiliaries itself.
 
     Example:
         >>> from torchrl.modules import MLP, QValueActor
@@ -76,8 +72,6 @@ class AdamStepper(OptimizationStepper):
         lr: float | Mapping[str, float] = 3e-4,
         target_updater: TargetNetUpdater | None = None,
         compile: bool = False,
-        delayed: Collection[str] = (),
-        delay: int = 1,
         auxiliary: Mapping[str, AdamStepper] | None = None,
         sample: Callable[[TensorDictBase], TensorDictBase] | None = None,
     ) -> None:
@@ -87,14 +81,6 @@ class AdamStepper(OptimizationStepper):
             raise ValueError(
                 f"lr names the parts {sorted(rates)}, but this loss has {sorted(groups)}."
             )
-        parts = [part for part in groups if f"loss_{part}" in loss_module.out_keys]
-        if not set(delayed) <= set(parts):
-            raise ValueError(
-                f"delayed must be among {parts}, which have a loss of their own, "
-                f"got {sorted(delayed)}."
-            )
-        if delay < 1:
-            raise ValueError(f"delay must be at least 1, got {delay}.")
         _check_auxiliary(loss_module, auxiliary or {})
         self.optimizer = torch.optim.Adam(
             [
@@ -105,8 +91,6 @@ class AdamStepper(OptimizationStepper):
         )
         self.loss_module = loss_module
         self.target_updater = target_updater
-        self.delayed = {f"loss_{part}" for part in delayed}
-        self.delay = delay
         self.auxiliary = dict(auxiliary or {})
         self.sample = sample
         self.updates = 0
@@ -145,19 +129,17 @@ class AdamStepper(OptimizationStepper):
         self, loss: Callable[[TensorDictBase], TensorDictBase], sub_batch: TensorDictBase
     ) -> TensorDictBase:
         self.updates += 1
-        left_out = self.delayed if self.updates % self.delay else set()
         outputs = loss(sub_batch if self.sample is None else self.sample(sub_batch))
-        total = sum(
-            value
-            for key, value in outputs.items()
-            if key.startswith("loss") and key not in left_out
-        )
+        self._descend(sum(value for key, value in outputs.items() if key.startswith("loss")))
+        if self.target_updater is not None:
+            self.target_updater.step()
+        return outputs.detach()
+
+    def _descend(self, total: Tensor) -> None:
+        """Take a gradient step of the parameters that a loss depends on."""
         total.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        if self.target_updater is not None and not left_out:
-            self.target_updater.step()
-        return outputs.detach()
 
     def state_dict(self) -> dict[str, Any]:
         """The optimiser's state and the auxiliary losses; this loss is saved by the trainer."""

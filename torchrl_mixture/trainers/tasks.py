@@ -2,16 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torchrl.envs import EnvBase
 
 from torchrl_mixture.trainers.environments import evaluation_task, make_env
+from torchrl_mixture.trainers.environments_gymnasium import goal_env
 from torchrl_mixture.trainers.environments_normalization import (
     normalize_like,
     normalize_observations,
 )
-from torchrl_mixture.trainers.settings import OffPolicyConfig
+from torchrl_mixture.trainers.settings import OffPolicyConfig, with_goals
+
+
+def policy_keys(config: OffPolicyConfig) -> list[str]:
+    """What actor and critics read of a state; with hindsight they read the goal apart.
+
+    Example:
+        >>> policy_keys(OffPolicyConfig())
+        ['observation']
+    """
+    return ["observation", "desired_goal"] if with_goals(config) else ["observation"]
+
+
+def input_size(env: EnvBase, keys: Sequence[str]) -> int:
+    """Add up the sizes of what a network reads of an environment.
+
+    Example:
+        >>> input_size(goal_env("FetchReach-v4"), ["observation", "desired_goal"])
+        13
+    """
+    return sum(env.observation_spec[key].shape[-1] for key in keys)
+
+
+def make_test_env(
+    config: OffPolicyConfig, num_envs: int | None = None, *, render: bool = False
+) -> EnvBase:
+    """Build the environment in which a policy is tested, its observations as they are.
+
+    Arguments:
+        config: the settings.
+        num_envs: as for :func:`gym_env`.
+        render: as for :func:`gym_env`.
+
+    Raises:
+        ConfigError: if the task cannot be made or drawn.
+    """
+    if with_goals(config):
+        return goal_env(config.env.name, num_envs, render=render)
+    task = evaluation_task(config.env.library, config.env.name)
+    return make_env(*task, num_envs, render=render)
 
 
 def make_envs(config: OffPolicyConfig) -> tuple[EnvBase, EnvBase, dict[str, Any]]:
@@ -33,11 +74,13 @@ def make_envs(config: OffPolicyConfig) -> tuple[EnvBase, EnvBase, dict[str, Any]
         (torch.Size([]), torch.Size([10]), {})
     """
     settings = config.env
-    env: EnvBase = make_env(
-        settings.library, settings.name, settings.num_envs if settings.num_envs > 1 else None
+    num_envs = settings.num_envs if settings.num_envs > 1 else None
+    env: EnvBase = (
+        goal_env(settings.name)
+        if with_goals(config)
+        else make_env(settings.library, settings.name, num_envs)
     )
-    test_task = evaluation_task(settings.library, settings.name)
-    test_env: EnvBase = make_env(*test_task, config.evaluation.episodes)
+    test_env = make_test_env(config, config.evaluation.episodes)
     saved = {}
     if settings.normalize_observations:
         env = normalize_observations(env)

@@ -21,7 +21,8 @@ from torchrl_mixture.trainers.checkpoints import load_trainer
 from torchrl_mixture.trainers.evaluation import EpisodeEvaluator, Evaluation, derived_seed
 from torchrl_mixture.trainers.hooks import FiniteCheck, LogTrimmer, ProgressBar
 from torchrl_mixture.trainers.loggers import row_logger
-from torchrl_mixture.trainers.replay import TRANSITION_KEYS, Replay, make_buffer
+from torchrl_mixture.trainers.measures import task_measures
+from torchrl_mixture.trainers.replay import Replay, make_buffer, transition_keys
 from torchrl_mixture.trainers.runs import Run
 from torchrl_mixture.trainers.settings import OffPolicyConfig, updates_per_batch
 from torchrl_mixture.trainers.stepper import AdamStepper
@@ -47,7 +48,7 @@ def off_policy_trainer(
     collector: Callable[..., BaseCollector] = Collector,
     diagnostics: Diagnostics | None = None,
     saved: Mapping[str, Any] | None = None,
-    keys: Sequence[NestedKey] = TRANSITION_KEYS,
+    keys: Sequence[NestedKey] | None = None,
     hooks: Sequence[TrainerHookBase] = (),
 ) -> Trainer:
     """Build TorchRL's trainer with the hooks of this package, at the state where a run begins.
@@ -63,7 +64,7 @@ def off_policy_trainer(
             ``functools.partial(MixtureCollector, hold="episode")`` holds a component.
         diagnostics: maps stored transitions to further columns; vectors are left out.
         saved: by name, what is saved besides because the policy needs it to act.
-        keys: what is stored of a transition.
+        keys: what is stored of a transition; by default what the settings need.
         hooks: further hooks, such as schedules; those with a state are saved and restored.
 
     Returns:
@@ -74,9 +75,13 @@ def off_policy_trainer(
     """
     config, saved = run.config, dict(saved or {})
     replay = Replay(
-        make_buffer(config), keys, n_steps=config.replay_buffer.n_steps, gamma=config.optim.gamma
+        make_buffer(config),
+        keys or transition_keys(config),
+        n_steps=config.replay_buffer.n_steps,
+        gamma=config.optim.gamma,
     )
-    trainer = Trainer(
+    trainer = _PolicyTrainer(
+        policy,
         collector=make_collector(config, env, policy, collector),
         total_frames=config.collector.total_frames,
         frame_skip=1,
@@ -95,7 +100,7 @@ def off_policy_trainer(
     for hook in hooks:
         hook.register(trainer)
     Evaluation(
-        _evaluate(evaluator, diagnostics, replay.buffer),
+        _evaluate(config, evaluator, diagnostics, replay.buffer),
         _record(run, Checkpoint(policy=policy, **saved), evaluator.columns[0]),
         config.evaluation.interval,
     ).register(trainer)
@@ -107,13 +112,27 @@ def off_policy_trainer(
     return trainer
 
 
+class _PolicyTrainer(Trainer):
+    """TorchRL's trainer, whose checkpoints have the policy that acts, not the loss's network."""
+
+    def __init__(self, policy: TensorDictModuleBase, **kwargs: Any) -> None:
+        self._policy = policy
+        super().__init__(**kwargs)
+
+    def _checkpoint_policy(self) -> TensorDictModuleBase:
+        return self._policy
+
+
 def _evaluate(
-    evaluator: EpisodeEvaluator, diagnostics: Diagnostics | None, buffer: ReplayBuffer
+    config: OffPolicyConfig,
+    evaluator: EpisodeEvaluator,
+    diagnostics: Diagnostics | None,
+    buffer: ReplayBuffer,
 ) -> Callable[[int], dict[str, float]]:
-    """Add the diagnostics of stored transitions to what the evaluator measures."""
+    """Add what stored transitions tell to what the evaluator measures."""
 
     def evaluate(frames: int) -> dict[str, float]:
-        row = evaluator(frames)
+        row = evaluator(frames) | task_measures(config, buffer)
         if diagnostics is not None and len(buffer):
             last = len(buffer) - 1
             stored = torch.linspace(0, last, DIAGNOSED, dtype=torch.float64).long()
