@@ -1,6 +1,6 @@
 """Time of a step of the Gamid recipe with five means over that with one.
 
-    OMP_NUM_THREADS=1 python benchmarks/gamid.py [--rounds 7]
+    OMP_NUM_THREADS=1 python benchmarks/gamid.py [--rounds 9]
 
 A step is an action in HalfCheetah-v5, storing the transition, and one update, as the trainer of
 the recipe does them, means and targets moving at every second update. Both recipes take turns

@@ -68,6 +68,10 @@ def test_refused_columns_and_runs(runs, tmp_path):
     [
         ("effective_components,component_information", ["(nats)", "component information"]),
         ("divergence,effective_components", ["effective components", "sum of divergences"]),
+        (
+            "effective_components,component_information,divergence",
+            ["effective components", "component information"],
+        ),
         ("effective_components", []),
     ],
 )

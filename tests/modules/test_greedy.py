@@ -172,6 +172,15 @@ def test_epsilon_is_a_probability(epsilon):
         make(epsilon=epsilon)
 
 
+def test_other_keys_are_refused():
+    _, policy = make()
+    for keys in ({"in_keys": ["observation", "act"]}, {"out_keys": ["value"]}):
+        keys = {"in_keys": ["observation", "action"], **keys}
+        other = ValueOperator(Table(TABLE[0]), **keys)
+        with pytest.raises(ValueError, match="^qvalue_network must read 'action' and write "):
+            GreedyComponent(policy.actor, other, policy.qvalue_params)
+
+
 def test_follows_the_loss():
     loss, policy = make()
     assert policy(states(0))["component"].item() == 2

@@ -151,6 +151,13 @@ def test_type_of_a_float64_spec(float64):
     assert actor(states(5))["means"].dtype == torch.float64
 
 
+def test_type_of_the_spec_does_not_change_that_of_the_means():
+    for high in (HIGH, torch.ones(2)):  # edges of each dimension, and shared ones
+        spec = Bounded(-high.abs().double(), high.abs().double())
+        actor = MeanActors(spec, 2, observation_spec=OBSERVED, num_cells=(4,))
+        assert actor(states(5))["means"].dtype == torch.float32
+
+
 @pytest.mark.parametrize("number", [0, -1])
 def test_no_component_is_refused(number):
     with pytest.raises(ValueError, match=f"^num_components must be at least 1, got {number}\\.$"):

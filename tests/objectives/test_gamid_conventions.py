@@ -244,6 +244,13 @@ def test_variance_must_be_positive(variance):
         make_loss(variance=variance)
 
 
+@pytest.mark.parametrize("temperature", [-0.1, math.nan])
+def test_temperature_must_not_be_negative(temperature):
+    message = f"^temperature must be at least 0, got {temperature}\\.$"
+    with pytest.raises(ValueError, match=message):
+        make_loss(temperature=temperature)
+
+
 def test_the_box_is_required_as_by_the_parent():
     with pytest.raises(ValueError, match="One of 'bounds' and 'action_spec' must be provided"):
         GamidLoss(make_means(), make_critics())

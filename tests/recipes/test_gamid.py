@@ -351,7 +351,9 @@ def test_report_and_evaluation(recipe, finished, monkeypatch, capsys):
 def test_goals_in_hindsight(recipe):
     trainer, run = build(recipe, *SHORT, *HINDSIGHT)
     assert train_run(trainer, run)
-    assert trainer.collector.policy[0].in_keys == ["observation", "desired_goal"]
+    greedy, loss = trainer.collector.policy[0], trainer.loss_module
+    assert greedy.actor.in_keys == ["observation", "desired_goal"]
+    assert loss.qvalue_network.in_keys == ["observation", "desired_goal", "action"]
     last = rows(run.record.path)[-1]
     assert 0 <= float(last["success_greedy_mean"]) <= 1 and float(last["used_share_0"]) <= 1
     assert np.load(run.record.path / "means.npz")["260"].shape == (200, 3, 2)

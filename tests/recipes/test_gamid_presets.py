@@ -85,10 +85,11 @@ def test_what_the_paper_leaves_to_stable_baselines(load, preset):
 
 
 @pytest.mark.parametrize("preset", SMALL)
-def test_small_presets_differ_in_size_alone(load, preset):
+def test_small_presets_differ_in_size_and_targets_alone(load, preset):
     small, large = load(f"{preset}_small"), load(preset)
-    assert small.network.hidden_sizes == [256] * 3 and small.optim.batch_size == 256
-    small.network, small.optim.batch_size = large.network, large.optim.batch_size
+    assert small.network.hidden_sizes == [256] * 3
+    assert (small.optim.batch_size, small.optim.tau) == (256, 0.05)
+    small.network, small.optim = large.network, large.optim
     assert small == large
 
 
@@ -121,4 +122,4 @@ def test_presets_fit_the_recipe(load, preset):
     config = load(preset)
     assert updates_per_batch(config) > 0
     env, _, _ = make_envs(config)
-    assert env.action_spec.ndim == 1
+    assert env.action_spec_unbatched.ndim == 1

@@ -20,15 +20,15 @@ def component_divergence(mean: Tensor, variance: float | Tensor = 1.0) -> Tensor
     The variational approximation of :math:`D_{KL}(p_i \,\|\, \tfrac{1}{K-1} \sum_{j \ne i} p_j)`
     for normal components of covariance :math:`\sigma^2 I`. It is exact for :math:`K = 2` and an
     upper bound for more. The other components are held constant: component :math:`j` receives no
-    gradient from :math:`D_i`. Where components coincide the gradient is zero, as it is for the
-    divergence itself.
+    gradient from :math:`D_i`. Two components that coincide do not push each other; where all do,
+    divergence and gradient are zero.
 
     The paper's equation 4 lacks the factor 1/2 and its algorithm 1 the weights. A variance of 1/2
     gives its gradient, and ``component_divergence(mean, 0.5) - math.log(K - 1)`` its value.
 
     Arguments:
         mean: :math:`\mu`, ``[*B, K, A]``.
-        variance: :math:`\sigma^2`, in the squared unit of the means.
+        variance: :math:`\sigma^2`, a number or a scalar, in the squared unit of the means.
 
     Returns:
         ``[*B, K]``, in nats; zero for one component, which has no others.

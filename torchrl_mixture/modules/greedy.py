@@ -29,20 +29,21 @@ class GreedyComponent(TensorDictModuleBase):
     ``"action"``, ``[*B, A]``, and ``"component"``, int64 ``[*B]``. For noise on the action put
     TorchRL's ``AdditiveGaussianModule`` after this module.
 
-    The scores are those of the critics whose parameters are given. With the online critics, as
-    in the example, they are the paper's; its released code scores with the target critics, for
+    The scores are those of the critics whose parameters are given: in the example the online
+    critics. The paper does not say which; its released code scores with the target critics, for
     which give ``loss.target_qvalue_network_params``. With one component nothing is scored.
 
     Arguments:
         actor: the means.
-        qvalue_network: the critic as a module, such as ``loss.qvalue_network``.
+        qvalue_network: the critic as a module, such as ``loss.qvalue_network``; it reads
+            ``"action"`` and writes ``"state_action_value"``.
         qvalue_params: parameters of an ensemble of it, ``[E]``, such as
             ``loss.qvalue_network_params``; shared, so that the policy follows the training.
         epsilon: :math:`\epsilon`, a buffer, that
             :class:`~torchrl_mixture.trainers.LinearSchedule` can set.
 
     Raises:
-        ValueError: where epsilon is no probability.
+        ValueError: where epsilon is no probability, or the critic has other keys.
 
     Source:
         Dey and Sharon (2025), section 3.1; the minimum over critics is from their code.
@@ -77,6 +78,13 @@ class GreedyComponent(TensorDictModuleBase):
     ) -> None:
         if not 0 <= epsilon <= 1:
             raise ValueError(f"epsilon must be from 0 to 1, got {epsilon}.")
+        if "action" not in qvalue_network.in_keys or (
+            "state_action_value" not in qvalue_network.out_keys
+        ):
+            raise ValueError(
+                f"qvalue_network must read 'action' and write 'state_action_value', it reads "
+                f"{list(qvalue_network.in_keys)} and writes {list(qvalue_network.out_keys)}."
+            )
         super().__init__()
         self.actor = actor
         self.qvalue_params = qvalue_params

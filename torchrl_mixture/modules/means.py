@@ -80,8 +80,9 @@ class _Means(nn.Module):
     def __init__(self, layers: Sequence[nn.Module], low: Tensor, high: Tensor) -> None:
         super().__init__()
         self.layers = nn.Sequential(*layers)
-        self.register_buffer("centre", (high + low) / 2)
-        self.register_buffer("half_width", (high - low) / 2)
+        dtype = next(layers[0].parameters()).dtype  # a spec of another type does not change the networks'
+        self.register_buffer("centre", ((high + low) / 2).to(dtype))
+        self.register_buffer("half_width", ((high - low) / 2).to(dtype))
 
     def forward(self, *inputs: Tensor) -> Tensor:
         features = torch.cat(inputs, -1)

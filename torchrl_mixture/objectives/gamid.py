@@ -60,7 +60,8 @@ class GamidLoss(TD3Loss):
             Its default ``loss_function`` is ``"smooth_l1"``; the paper uses ``"l2"``.
 
     Raises:
-        ValueError: where the actor does not write ``"means"``, or the variance is not positive.
+        ValueError: where the actor does not write ``"means"``, the temperature is negative, or
+            the variance is not positive.
 
     Source:
         Dey and Sharon (2025), algorithm 1, for TD3. Line 10 prints the online means in the
@@ -113,6 +114,8 @@ class GamidLoss(TD3Loss):
                 f"actor_network must write 'means', as MeanActors does, it writes "
                 f"{actor_network.out_keys}."
             )
+        if not temperature >= 0:
+            raise ValueError(f"temperature must be at least 0, got {temperature}.")
         if not variance > 0:
             raise ValueError(f"variance must be above 0, got {variance}.")
         # TD3Loss runs this actor in its target alone, with the target's parameters.

@@ -20,6 +20,10 @@ NUM_STATES = 200  # whose means are kept
 class ComponentUse(TrainerHookBase):
     r"""Count which component acts, and which is the best on stored states.
 
+    Random actions are not counted: of the batches of a warm-up the key ``"component"`` must be
+    absent, as with this package's collectors, or -1, as with the policy's primer. TorchRL's
+    ``Collector`` by itself writes 0 there.
+
     Arguments:
         greedy: the policy's choice of a component, one of :math:`K`.
 
@@ -45,10 +49,11 @@ class ComponentUse(TrainerHookBase):
         self._used = torch.zeros(greedy.actor.num_components, dtype=torch.int64)
 
     def _count(self, components: Tensor) -> Tensor:
-        return components.flatten().bincount(minlength=self.greedy.actor.num_components)
+        chosen = components[components >= 0]
+        return chosen.bincount(minlength=self.greedy.actor.num_components)
 
     def __call__(self, batch: TensorDictBase) -> None:
-        """Count the components of a collected batch; random actions are of none."""
+        """Count the components of a collected batch."""
         if "component" in batch:
             self._used += self._count(batch["component"]).cpu()
 
@@ -92,7 +97,8 @@ class ComponentUse(TrainerHookBase):
 class MeansRecord(TrainerHookBase):
     """Keep the means on stored states, before the first update and at each quarter of the run.
 
-    The states of a moment are 200 of those that are stored then, evenly spread. The means are in
+    The states of a moment are 200 of those that the trainer's :class:`Replay`, registered under
+    its own name, holds then, evenly spread. The means are in
     the run's ``means.npz``, by the moment's frame count, ``[S, K, A]``;
     :func:`~torchrl_mixture.analysis.plot_means` draws them.
 

@@ -22,9 +22,9 @@ from torchrl_mixture.trainers.evaluation import EpisodeEvaluator, Evaluation, de
 from torchrl_mixture.trainers.hooks import FiniteCheck, LogTrimmer, ProgressBar
 from torchrl_mixture.trainers.loggers import row_logger
 from torchrl_mixture.trainers.measures import task_measures
-from torchrl_mixture.trainers.replay import Replay, make_buffer, transition_keys
+from torchrl_mixture.trainers.replay import GOAL_KEYS, Replay, make_buffer, transition_keys
 from torchrl_mixture.trainers.runs import Run
-from torchrl_mixture.trainers.settings import OffPolicyConfig, updates_per_batch
+from torchrl_mixture.trainers.settings import OffPolicyConfig, updates_per_batch, with_goals
 from torchrl_mixture.trainers.stepper import AdamStepper
 
 CHECKED_KEYS: tuple[NestedKey, ...] = (
@@ -93,7 +93,8 @@ def off_policy_trainer(
         checkpoint_rotation=run.checkpoints,
         save_trainer_interval=config.checkpoint.interval - 1,  # it saves what exceeds it
     )
-    FiniteCheck(CHECKED_KEYS, run.checkpoints.latest).register(trainer)
+    checked = (*CHECKED_KEYS, *GOAL_KEYS) if with_goals(config) else CHECKED_KEYS
+    FiniteCheck(checked, run.checkpoints.latest).register(trainer)
     replay.register(trainer)
     LogTrimmer().register(trainer)
     ProgressBar(config.collector.total_frames).register(trainer)
