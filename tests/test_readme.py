@@ -1,4 +1,4 @@
-"""The programs of the README and of the page on training run as they are printed."""
+"""The programs of the README and of the pages on training and Gamid run as they are printed."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "docs" / "training.md"]
+PAGES = [ROOT / "README.md", ROOT / "docs" / "training.md", ROOT / "docs" / "gamid.md"]
 PROGRAMS = [
     program
     for page in PAGES
