@@ -32,7 +32,7 @@ def run_main(recipe, monkeypatch, capsys):
 def check_refused(result, start, code=2):
     assert result[0] == code and result[1] == ""
     assert result[2].startswith(start), result[2]
-    assert result[2].count("\n") == 1 and len(result[2]) < 600
+    assert result[2].count("\n") == 1 and len(result[2]) < 800
 
 
 @pytest.mark.parametrize(

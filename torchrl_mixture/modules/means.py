@@ -80,7 +80,8 @@ class _Means(nn.Module):
     def __init__(self, layers: Sequence[nn.Module], low: Tensor, high: Tensor) -> None:
         super().__init__()
         self.layers = nn.Sequential(*layers)
-        dtype = next(layers[0].parameters()).dtype  # a spec of another type does not change the networks'
+        # A spec of another type does not change the type of the networks.
+        dtype = next(layers[0].parameters()).dtype
         self.register_buffer("centre", ((high + low) / 2).to(dtype))
         self.register_buffer("half_width", ((high - low) / 2).to(dtype))
 
