@@ -164,9 +164,9 @@ class Uneven(gymnasium.Env):
 
 @pytest.mark.parametrize("copies", [1, 5])
 def test_noise_has_the_scale_of_each_action(recipe, copies):
-    if "Uneven-v0" not in gymnasium.registry:
-        gymnasium.register("Uneven-v0", Uneven)
-    env = gym_env("Uneven-v0", copies if copies > 1 else None)
+    if "UnevenNoise-v0" not in gymnasium.registry:
+        gymnasium.register("UnevenNoise-v0", Uneven)
+    env = gym_env("UnevenNoise-v0", copies if copies > 1 else None)
     config = load_config(recipe.Config, ["policy.noise_std=0.05", "network.hidden_sizes=[8]"])
     torch.manual_seed(0)
     policy = recipe.make_actor(config, env)

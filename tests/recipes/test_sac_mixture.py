@@ -187,7 +187,7 @@ def test_presets_fit_the_recipe(recipe, preset):
     assert updates_per_batch(config) > 0
     if config.env.library == "dm_control":
         pytest.importorskip("dm_control", reason="needs the extra 'dmc'")
-    assert make_envs(config)[0].action_spec.ndim == 1
+    assert make_envs(config)[0].action_spec_unbatched.ndim == 1
 
 
 @pytest.mark.parametrize(
