@@ -118,9 +118,9 @@ class GamidLoss(TD3Loss):
             raise ValueError(f"temperature must be at least 0, got {temperature}.")
         if not variance > 0:
             raise ValueError(f"variance must be above 0, got {variance}.")
-        # TD3Loss runs this actor in its target alone, with the target's parameters.
         critic = qvalue_network[0] if isinstance(qvalue_network, list) else qvalue_network
         state_keys = [key for key in critic.in_keys if key != "action"]
+        # TD3Loss runs this actor in its target alone, with the target's parameters.
         target_actor = TensorDictSequential(actor_network, _Choice(self._choose, state_keys))
         super().__init__(target_actor, qvalue_network, **kwargs)
         self.register_coeff_buffer("temperature", float(temperature))
