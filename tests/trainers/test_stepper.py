@@ -85,10 +85,10 @@ def test_compiled_equals_eager(env, make_loss, minibatch, monkeypatch):
 
 
 @pytest.mark.slow
-def test_compiled_with_code_generation_equals_eager(env, make_loss, minibatch, monkeypatch):
+def test_compiled_with_code_generation_equals_eager(env, make_loss, minibatch):
     # the compiler draws other random numbers than the eager functions unless told not to
-    monkeypatch.setattr(torch._inductor.config, "fallback_random", True)
-    check_compiled(env, make_loss, minibatch)
+    with torch._inductor.config.patch(fallback_random=True):
+        check_compiled(env, make_loss, minibatch)
 
 
 def test_state_round_trip(env, make_loss, minibatch):
