@@ -22,7 +22,7 @@ from torchrl.objectives import SoftUpdate
 from torchrl.trainers import Trainer
 
 from torchrl_mixture.analysis import report_run
-from torchrl_mixture.modules import GreedyComponent, MeanActors
+from torchrl_mixture.modules import GreedyComponent, MeanActors, input_size
 from torchrl_mixture.objectives import GamidLoss
 from torchrl_mixture.trainers import (
     ComponentUse,
@@ -32,7 +32,6 @@ from torchrl_mixture.trainers import (
     OffPolicyConfig,
     Run,
     TD3Stepper,
-    input_size,
     load_config,
     make_envs,
     off_policy_trainer,
@@ -97,7 +96,7 @@ def make_means(config: Config, env: EnvBase) -> MeanActors:
 def make_critic(config: Config, env: EnvBase) -> ValueOperator:
     """Build one critic of observation and action."""
     keys = policy_keys(config)
-    inputs = input_size(env, keys) + env.action_spec.shape[-1]
+    inputs = input_size(env.observation_spec, keys) + env.action_spec.shape[-1]
     net = MLP(inputs, 1, num_cells=config.network.hidden_sizes, activation_class=nn.ReLU)
     return ValueOperator(net, in_keys=[*keys, "action"])
 

@@ -23,13 +23,12 @@ from torchrl.trainers import Trainer
 from torchrl_mixture import objectives
 from torchrl_mixture.analysis import report_run
 from torchrl_mixture.distributions import DeterministicRule
-from torchrl_mixture.modules import mixture_actor, with_rule
+from torchrl_mixture.modules import input_size, mixture_actor, with_rule
 from torchrl_mixture.trainers import (
     AdamStepper,
     EpisodeEvaluator,
     OffPolicyConfig,
     Run,
-    input_size,
     load_config,
     make_envs,
     off_policy_trainer,
@@ -96,7 +95,7 @@ def make_policies(config: Config, actor: ProbabilisticActor) -> dict[str, Probab
 def make_critic(config: Config, env: EnvBase) -> ValueOperator:
     """Build one critic of observation and action."""
     keys = policy_keys(config)
-    inputs = input_size(env, keys) + env.action_spec.shape[-1]
+    inputs = input_size(env.observation_spec, keys) + env.action_spec.shape[-1]
     net = MLP(inputs, 1, num_cells=config.network.hidden_sizes, activation_class=nn.ReLU)
     return ValueOperator(net, in_keys=[*keys, "action"])
 

@@ -8,6 +8,7 @@ from tensordict.nn import TensorDictModule
 from torchrl.checkpoint import Checkpoint
 from torchrl.envs import check_env_specs
 
+from torchrl_mixture.modules import input_size
 from torchrl_mixture.trainers import (
     ConfigError,
     EpisodeEvaluator,
@@ -16,7 +17,6 @@ from torchrl_mixture.trainers import (
     Replay,
     goal_env,
     goal_reward,
-    input_size,
     load_config,
     make_envs,
     play_episodes,
@@ -154,9 +154,9 @@ def test_goals_are_stored_and_read_by_the_networks():
     env, test_env, saved = make_envs(config)
     assert saved == {} and test_env.batch_size == (10,) and env.batch_size == ()
     assert policy_keys(config) == ["observation", "desired_goal"]
-    assert input_size(env, policy_keys(config)) == 5
+    assert input_size(env.observation_spec, policy_keys(config)) == 5
     env, test_env, _ = make_envs(plain)
-    assert input_size(env, policy_keys(plain)) == 7
+    assert input_size(env.observation_spec, policy_keys(plain)) == 7
     assert "is_success" not in test_env.observation_spec
     assert not isinstance(make_buffer(plain), HindsightReplayBuffer)
 

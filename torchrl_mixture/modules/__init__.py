@@ -5,6 +5,7 @@ from torchrl_mixture.modules.extractor import MixtureParamExtractor, spread_loca
 from torchrl_mixture.modules.greedy import GreedyComponent
 from torchrl_mixture.modules.means import MeanActors
 from torchrl_mixture.modules.selector import ComponentSelector, Hold
+from torchrl_mixture.modules.specs import input_size
 
 __all__ = [
     "Base",
@@ -13,6 +14,7 @@ __all__ = [
     "Hold",
     "MeanActors",
     "MixtureParamExtractor",
+    "input_size",
     "mixture_actor",
     "spread_locations",
     "with_rule",

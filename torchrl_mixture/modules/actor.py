@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from tensordict.nn import TensorDictModule
 from tensordict.utils import NestedKey
 from torch import Tensor, nn
-from torchrl.data import Bounded, Composite, TensorSpec
+from torchrl.data import Composite, TensorSpec
 from torchrl.modules import MLP, ProbabilisticActor
 
 from torchrl_mixture.distributions import (
@@ -21,6 +21,7 @@ from torchrl_mixture.distributions import (
     TanhNormalMixture,
 )
 from torchrl_mixture.modules.extractor import MixtureParamExtractor, spread_locations
+from torchrl_mixture.modules.specs import action_box, action_leaf, input_size
 
 __all__ = ["Base", "mixture_actor", "with_rule"]
 
@@ -113,7 +114,9 @@ def mixture_actor(
     )
     if net is None:
         net = MLP(
-            in_features=input_size(observation_spec, in_keys),
+            in_features=None
+            if observation_spec is None
+            else input_size(observation_spec, in_keys),
             out_features=num_components * (2 * size + learn_weights),
             num_cells=num_cells,
             activation_class=activation_class,
@@ -167,29 +170,6 @@ class _Chain(nn.Sequential):
         return extractor(net(*inputs))
 
 
-def input_size(observation_spec: Composite | None, in_keys: Sequence[NestedKey]) -> int | None:
-    if observation_spec is None:
-        return None
-    missing = [key for key in in_keys if key not in observation_spec.keys(True)]
-    if missing:
-        raise ValueError(
-            f"in_keys must be in observation_spec, which has "
-            f"{sorted(map(str, observation_spec.keys(True, True)))}; got {missing}."
-        )
-    return sum(observation_spec[key].shape[-1] for key in in_keys)
-
-
-def action_leaf(action_spec: TensorSpec) -> TensorSpec:
-    if isinstance(action_spec, Composite):
-        if "action" not in action_spec.keys():
-            keys = list(action_spec.keys())
-            raise ValueError(f"action_spec must have the key 'action' at its top, got {keys}.")
-        action_spec = action_spec["action"]
-    if not action_spec.dtype.is_floating_point or not action_spec.shape:
-        raise ValueError(f"action_spec must be continuous, [*B, A], got {_summary(action_spec)}.")
-    return action_spec
-
-
 def _distribution_class(base: str) -> type[ComponentMixture]:
     if base not in _DISTRIBUTIONS:
         raise ValueError(f"base must be one of {sorted(_DISTRIBUTIONS)}, got {base!r}.")
@@ -198,7 +178,7 @@ def _distribution_class(base: str) -> type[ComponentMixture]:
 
 def _distribution_kwargs(base: str, deterministic: str, action_spec: TensorSpec) -> dict[str, Any]:
     _check_rule(deterministic)
-    edges = box(action_spec) if base in _SQUASHED else {}
+    edges = action_box(action_spec) if base in _SQUASHED else {}
     return {"deterministic": deterministic, **edges}
 
 
@@ -207,26 +187,3 @@ def _check_rule(rule: str) -> None:
         raise ValueError(
             f"deterministic must be one of {get_args(DeterministicRule)}, got {rule!r}."
         )
-
-
-def box(action_spec: TensorSpec) -> dict[str, float | Tensor]:
-    """Edges of the action's box: numbers where all dimensions share them, else ``[A]``."""
-    if not isinstance(action_spec, Bounded):
-        raise ValueError(
-            f"action_spec must be bounded for a squashed base, got {_summary(action_spec)}."
-        )
-    edges = {}
-    for name in ("low", "high"):
-        edges_of_all = getattr(action_spec.space, name).reshape(-1, action_spec.shape[-1])
-        edge = edges_of_all[0]
-        if not edge.isfinite().all() or (edges_of_all != edge).any():
-            raise ValueError(
-                f"action_spec must have finite bounds, the same for every environment of a batch, "
-                f"got {name} {edges_of_all.tolist()}."
-            )
-        edges[name] = edge[0].item() if (edge == edge[0]).all() else edge
-    return edges
-
-
-def _summary(spec: TensorSpec) -> str:
-    return f"{type(spec).__name__} of shape {tuple(spec.shape)} and {spec.dtype}"

@@ -11,7 +11,7 @@ from tensordict.utils import NestedKey
 from torch import Tensor, nn
 from torchrl.data import Composite, TensorSpec
 
-from torchrl_mixture.modules.actor import action_leaf, box, input_size
+from torchrl_mixture.modules.specs import action_box, action_leaf, input_size
 
 __all__ = ["MeanActors"]
 
@@ -64,7 +64,7 @@ class MeanActors(TensorDictModule):
         if num_components < 1:
             raise ValueError(f"num_components must be at least 1, got {num_components}.")
         leaf = action_leaf(action_spec)
-        edges = box(leaf)
+        edges = action_box(leaf)
         sizes = [input_size(observation_spec, in_keys), *num_cells, leaf.shape[-1]]
         layers: list[nn.Module] = []
         for size_in, size_out in pairwise(sizes):

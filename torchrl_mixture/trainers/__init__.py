@@ -40,7 +40,7 @@ from torchrl_mixture.trainers.settings import (
 )
 from torchrl_mixture.trainers.stepper import AdamStepper, parameter_groups
 from torchrl_mixture.trainers.stepper_td3 import TD3Stepper
-from torchrl_mixture.trainers.tasks import input_size, make_envs, make_test_env, policy_keys
+from torchrl_mixture.trainers.tasks import make_envs, make_test_env, policy_keys
 from torchrl_mixture.trainers.training import off_policy_trainer
 
 __all__ = [
@@ -78,7 +78,6 @@ __all__ = [
     "goal_env",
     "goal_reward",
     "gym_env",
-    "input_size",
     "load_config",
     "make_env",
     "make_envs",

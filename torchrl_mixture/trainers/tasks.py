@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from torchrl.envs import EnvBase
@@ -19,21 +18,20 @@ from torchrl_mixture.trainers.settings import OffPolicyConfig, with_goals
 def policy_keys(config: OffPolicyConfig) -> list[str]:
     """What actor and critics read of a state; with hindsight they read the goal apart.
 
+    Arguments:
+        config: the settings.
+
+    Returns:
+        keys of the environment, in the order in which they are concatenated.
+
+    Raises:
+        ConfigError: for settings that do not go with hindsight.
+
     Example:
         >>> policy_keys(OffPolicyConfig())
         ['observation']
     """
     return ["observation", "desired_goal"] if with_goals(config) else ["observation"]
-
-
-def input_size(env: EnvBase, keys: Sequence[str]) -> int:
-    """Add up the sizes of what a network reads of an environment.
-
-    Example:
-        >>> input_size(goal_env("FetchReach-v4"), ["observation", "desired_goal"])
-        13
-    """
-    return sum(env.observation_spec[key].shape[-1] for key in keys)
 
 
 def make_test_env(
@@ -46,8 +44,15 @@ def make_test_env(
         num_envs: as for :func:`gym_env`.
         render: as for :func:`gym_env`.
 
+    Returns:
+        the environment, with its goals apart where the settings have hindsight.
+
     Raises:
         ConfigError: if the task cannot be made or drawn.
+
+    Example:
+        >>> make_test_env(OffPolicyConfig(), 3).batch_size
+        torch.Size([3])
     """
     if with_goals(config):
         return goal_env(config.env.name, num_envs, render=render)
