@@ -92,7 +92,7 @@ class Policy:
         self.actor = recipe.make_actor(self.settings, env)
         policies = recipe.make_policies(self.settings, self.actor)
         self.ways = {name: (one, ExplorationType.DETERMINISTIC) for name, one in policies.items()}
-        self.ways["sampled"] = (self.actor, ExplorationType.RANDOM)
+        self.ways["sampled"] = (next(iter(policies.values())), ExplorationType.RANDOM)
         if config.rule not in ("all", *self.ways):
             raise ConfigError("rule", config.rule, " | ".join(["all", *self.ways]))
         self.norm = RunningNorm(env.observation_spec["observation"].shape[-1])

@@ -19,6 +19,7 @@ from torchrl_mixture.functional.entropy import (
 )
 from torchrl_mixture.functional.families import CAUCHY, NORMAL, Family
 from torchrl_mixture.functional.implicit import implicit_reparameterization
+from torchrl_mixture.functional.latent import latent_accuracy, latent_log_prob
 from torchrl_mixture.functional.mixture import (
     choose_component,
     component_log_prob,
@@ -46,6 +47,8 @@ __all__ = [
     "conditional_entropy",
     "effective_components",
     "implicit_reparameterization",
+    "latent_accuracy",
+    "latent_log_prob",
     "mean_pairwise_distance",
     "mixture_cdf",
     "mixture_log_prob",

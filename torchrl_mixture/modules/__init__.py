@@ -1,8 +1,11 @@
 """TensorDict modules for mixture policies."""
 
 from torchrl_mixture.modules.actor import Base, mixture_actor, with_rule
+from torchrl_mixture.modules.discriminator import Discriminator
 from torchrl_mixture.modules.extractor import MixtureParamExtractor, spread_locations
 from torchrl_mixture.modules.greedy import GreedyComponent
+from torchrl_mixture.modules.latent import SeparateMLP, latent_actor, latent_critic
+from torchrl_mixture.modules.latent_policy import LatentPolicy
 from torchrl_mixture.modules.means import MeanActors
 from torchrl_mixture.modules.selector import ComponentSelector, Hold
 from torchrl_mixture.modules.specs import input_size
@@ -10,11 +13,16 @@ from torchrl_mixture.modules.specs import input_size
 __all__ = [
     "Base",
     "ComponentSelector",
+    "Discriminator",
     "GreedyComponent",
     "Hold",
+    "LatentPolicy",
     "MeanActors",
     "MixtureParamExtractor",
+    "SeparateMLP",
     "input_size",
+    "latent_actor",
+    "latent_critic",
     "mixture_actor",
     "spread_locations",
     "with_rule",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from copy import copy
 from typing import Any, Literal, get_args
 
-from tensordict.nn import TensorDictModule
+from tensordict.nn import TensorDictModule, TensorDictModuleBase
 from tensordict.utils import NestedKey
 from torch import Tensor, nn
 from torchrl.data import Composite, TensorSpec
@@ -34,7 +34,7 @@ _DISTRIBUTIONS: dict[str, type[ComponentMixture]] = {
     "cauchy": CauchyMixture,
 }
 _SQUASHED = ("tanh_normal", "arctan_cauchy")
-_PARAMETERS = ["logits", "loc", "scale"]
+PARAMETERS = ["logits", "loc", "scale"]
 
 
 def mixture_actor(
@@ -124,15 +124,30 @@ def mixture_actor(
         )
     elif mlp_kwargs:
         raise ValueError(f"net is given, and takes no arguments of an MLP; got {mlp_kwargs}.")
+    return policy_of(
+        TensorDictModule(_Chain(net, extractor), in_keys=list(in_keys), out_keys=PARAMETERS),
+        action_spec,
+        _distribution_class(base),
+        _distribution_kwargs(base, deterministic, action_spec),
+    )
+
+
+def policy_of(
+    parameters: TensorDictModuleBase,
+    action_spec: TensorSpec,
+    distribution_class: type[ComponentMixture],
+    distribution_kwargs: dict[str, Any],
+) -> ProbabilisticActor:
+    """The actor that draws from the mixture whose parameters a module writes."""
     actor = ProbabilisticActor(
-        TensorDictModule(_Chain(net, extractor), in_keys=list(in_keys), out_keys=_PARAMETERS),
-        in_keys=_PARAMETERS,
+        parameters,
+        in_keys=PARAMETERS,
         spec=Composite(action=action_spec),
-        distribution_class=_distribution_class(base),
-        distribution_kwargs=_distribution_kwargs(base, deterministic, action_spec),
+        distribution_class=distribution_class,
+        distribution_kwargs=distribution_kwargs,
     )
     actor = actor.select_out_keys("action")
-    for key in _PARAMETERS:  # select_out_keys leaves them, and the spec must fit the keys
+    for key in PARAMETERS:  # select_out_keys leaves them, and the spec must fit the keys
         del actor.spec[key]
     return actor
 

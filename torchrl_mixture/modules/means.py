@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from tensordict.nn import TensorDictModule
@@ -11,6 +10,7 @@ from tensordict.utils import NestedKey
 from torch import Tensor, nn
 from torchrl.data import Composite, TensorSpec
 
+from torchrl_mixture.modules.batched import BatchedMLP
 from torchrl_mixture.modules.specs import action_box, action_leaf, input_size
 
 __all__ = ["MeanActors"]
@@ -23,8 +23,7 @@ class MeanActors(TensorDictModule):
         \mu_k(s) = \text{centre} + \text{half} \cdot \tanh f_k(s), \qquad k = 1, \dots, K
 
     where the action's box has this centre and half-width. It writes ``"means"``, ``[*B, K, A]``.
-    The networks share nothing. TorchRL's ``MultiAgentMLP`` computes the same, but cannot be
-    compiled within a loss in one graph, and takes several times as long for one state.
+    The networks share nothing.
 
     Arguments:
         action_spec: the action's spec, ``[*B, A]``, bounded, or a composite with the key
@@ -64,44 +63,32 @@ class MeanActors(TensorDictModule):
         if num_components < 1:
             raise ValueError(f"num_components must be at least 1, got {num_components}.")
         leaf = action_leaf(action_spec)
-        edges = action_box(leaf)
         sizes = [input_size(observation_spec, in_keys), *num_cells, leaf.shape[-1]]
-        layers: list[nn.Module] = []
-        for size_in, size_out in pairwise(sizes):
-            layers += [_BatchedLinear(num_components, size_in, size_out), activation_class()]
-        module = _Means(layers[:-1], torch.as_tensor(edges["low"]), torch.as_tensor(edges["high"]))
+        module = _Means(num_components, sizes, activation_class, action_box(leaf))
         super().__init__(module, in_keys=list(in_keys), out_keys=["means"])
         self.num_components = num_components
 
 
-class _Means(nn.Module):
-    """Layers of separate networks on the same input, squashed into the box."""
+class _Means(BatchedMLP):
+    """Separate networks on the same input, squashed into the box."""
 
-    def __init__(self, layers: Sequence[nn.Module], low: Tensor, high: Tensor) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(*layers)
+    centre: Tensor
+    half_width: Tensor
+
+    def __init__(
+        self,
+        num_components: int,
+        sizes: Sequence[int],
+        activation_class: type[nn.Module],
+        edges: dict[str, float | Tensor],
+    ) -> None:
+        super().__init__(num_components, sizes, activation_class)
         # A spec of another type does not change the type of the networks.
-        dtype = next(layers[0].parameters()).dtype
+        dtype = next(self.parameters()).dtype
+        low, high = torch.as_tensor(edges["low"]), torch.as_tensor(edges["high"])
         self.register_buffer("centre", ((high + low) / 2).to(dtype))
         self.register_buffer("half_width", ((high - low) / 2).to(dtype))
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        features = torch.cat(inputs, -1)
-        batch = features.shape[:-1]
-        outputs = self.layers(features.reshape(1, -1, features.shape[-1]))
-        means = self.centre + self.half_width * outputs.tanh()
-        return means.movedim(0, -2).unflatten(0, batch) if batch else means.squeeze(-2)
-
-
-class _BatchedLinear(nn.Module):
-    """Linear layers side by side: ``[K or 1, B, in]`` to ``[K, B, out]``."""
-
-    def __init__(self, count: int, size_in: int, size_out: int) -> None:
-        super().__init__()
-        bound = size_in**-0.5  # as in nn.Linear
-        self.weight = nn.Parameter(torch.empty(count, size_in, size_out).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(count, 1, size_out).uniform_(-bound, bound))
-
-    def forward(self, features: Tensor) -> Tensor:
-        features = features.expand(len(self.weight), *features.shape[1:])
-        return torch.baddbmm(self.bias, features, self.weight)
+        outputs = super().forward(torch.cat(inputs, -1))
+        return self.centre + self.half_width * outputs.tanh()

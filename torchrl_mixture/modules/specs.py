@@ -8,7 +8,7 @@ from tensordict.utils import NestedKey
 from torch import Tensor
 from torchrl.data import Bounded, Composite, TensorSpec
 
-__all__ = ["action_box", "action_leaf", "input_size"]
+__all__ = ["action_box", "action_leaf", "check_num_latents", "input_size"]
 
 
 def input_size(observation_spec: Composite, in_keys: Sequence[NestedKey]) -> int:
@@ -65,6 +65,12 @@ def action_box(action_spec: TensorSpec) -> dict[str, float | Tensor]:
             )
         edges[name] = edge[0].item() if (edge == edge[0]).all() else edge
     return edges
+
+
+def check_num_latents(num_latents: int) -> None:
+    """Refuse a latent variable without a value."""
+    if num_latents < 1:
+        raise ValueError(f"num_latents must be at least 1, got {num_latents}.")
 
 
 def _summary(spec: TensorSpec) -> str:

@@ -1,5 +1,6 @@
 """Losses for mixture policies, in TorchRL's conventions."""
 
+from torchrl_mixture.objectives.discriminator import DiscriminatorLoss
 from torchrl_mixture.objectives.estimators import (
     EstimatorName,
     GradientEstimator,
@@ -11,9 +12,12 @@ from torchrl_mixture.objectives.estimators import (
     QFunction,
 )
 from torchrl_mixture.objectives.gamid import GamidLoss
+from torchrl_mixture.objectives.mede import Diversity, MEDELoss
 from torchrl_mixture.objectives.sac import MixtureSACLoss
 
 __all__ = [
+    "DiscriminatorLoss",
+    "Diversity",
     "EstimatorName",
     "GamidLoss",
     "GradientEstimator",
@@ -21,6 +25,7 @@ __all__ = [
     "HalfReparam",
     "Implicit",
     "Likelihood",
+    "MEDELoss",
     "Marginal",
     "MixtureSACLoss",
     "QFunction",

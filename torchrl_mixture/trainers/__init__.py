@@ -22,9 +22,10 @@ from torchrl_mixture.trainers.environments_normalization import (
 from torchrl_mixture.trainers.evaluation import EpisodeEvaluator, Evaluation, play_episodes
 from torchrl_mixture.trainers.hindsight import HindsightReplayBuffer, goal_reward
 from torchrl_mixture.trainers.hooks import FiniteCheck, LinearSchedule, LogTrimmer, ProgressBar
+from torchrl_mixture.trainers.latents import LatentEvaluator, LatentUse
 from torchrl_mixture.trainers.records import RunRecord
 from torchrl_mixture.trainers.refusals import ConfigError, Refusal, RunError, one_line, refusals
-from torchrl_mixture.trainers.replay import TRANSITION_KEYS, Replay, replay_buffer
+from torchrl_mixture.trainers.replay import TRANSITION_KEYS, Replay, replay_buffer, transition_keys
 from torchrl_mixture.trainers.runs import Run, open_run, train_run
 from torchrl_mixture.trainers.settings import (
     CheckpointConfig,
@@ -56,6 +57,8 @@ __all__ = [
     "EvaluationConfig",
     "FiniteCheck",
     "HindsightReplayBuffer",
+    "LatentEvaluator",
+    "LatentUse",
     "LinearSchedule",
     "LogTrimmer",
     "LoggerConfig",
@@ -96,6 +99,7 @@ __all__ = [
     "replay_buffer",
     "setting",
     "train_run",
+    "transition_keys",
     "updates_per_batch",
     "with_goals",
 ]

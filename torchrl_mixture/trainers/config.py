@@ -24,6 +24,7 @@ TYPE_NAMES = {
     bool: "true or false",
     str: "a text",
     list[int]: "a list of integers, each",
+    float | None: "null or a number",
 }
 
 
@@ -83,7 +84,8 @@ def _expected(kind: Any, limits: Mapping[str, Any]) -> str:
 def _within(value: Any, limits: Mapping[str, Any]) -> bool:
     above, at_least, at_most = (limits.get(k) for k in ("above", "at_least", "at_most"))
     return all(
-        (not isinstance(item, float) or math.isfinite(item))
+        item is None
+        or (not isinstance(item, float) or math.isfinite(item))
         and (above is None or item > above)
         and (at_least is None or item >= at_least)
         and (at_most is None or item <= at_most)
