@@ -50,7 +50,12 @@ Form = Literal["state_action", "state"]
 class NetworkConfig:
     hidden_sizes: list[int] = setting([64, 64], above=0)  # of the actor and of each critic
     separate: bool = False  # networks of its own for each latent
-    discriminator_sizes: list[int] = setting([64, 64], above=0)
+
+
+@dataclass
+class DiscriminatorConfig:
+    hidden_sizes: list[int] = setting([64, 64], above=0)
+    lr: float = setting(1e-3, above=0)  # Adam's step size; optim.lr is that of the rest
 
 
 @dataclass
@@ -71,6 +76,7 @@ class LossConfig:
 @dataclass
 class Config(OffPolicyConfig):
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     loss: LossConfig = field(default_factory=LossConfig)
 
@@ -100,7 +106,7 @@ def make_discriminator(config: Config, env: EnvBase, form: Form) -> Discriminato
     known = spaces(config, env)
     if form == "state":
         known["action_spec"] = None
-    return Discriminator(**known, num_cells=config.network.discriminator_sizes)
+    return Discriminator(**known, num_cells=config.discriminator.hidden_sizes)
 
 
 def make_actor(config: Config, env: EnvBase) -> LatentPolicy:
@@ -148,15 +154,20 @@ def make_stepper(
     config: Config, loss: MEDELoss, discriminators: dict[Form, Discriminator]
 ) -> AdamStepper:
     """Build the update: of both discriminators, then of the policies and critics."""
-    settings = {"lr": config.optim.lr, "compile": config.optim.compile}
+    auxiliary = {
+        f"discriminator_{form}": AdamStepper(
+            DiscriminatorLoss(discriminator),
+            lr=config.discriminator.lr,
+            compile=config.optim.compile,
+        )
+        for form, discriminator in discriminators.items()
+    }
     return AdamStepper(
         loss,
+        lr=config.optim.lr,
         target_updater=SoftUpdate(loss, tau=config.optim.tau),
-        auxiliary={
-            f"discriminator_{form}": AdamStepper(DiscriminatorLoss(discriminator), **settings)
-            for form, discriminator in discriminators.items()
-        },
-        **settings,
+        compile=config.optim.compile,
+        auxiliary=auxiliary,
     )
 
 
