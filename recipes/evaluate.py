@@ -44,7 +44,7 @@ from torchrl_mixture.trainers import (
 )
 
 RECIPES = Path(__file__).parent
-WITHOUT_POLICY = {"bandits", Path(__file__).stem}
+WITHOUT_POLICY = {"bandits", "goals", Path(__file__).stem}
 COPIES = 10
 
 
@@ -82,6 +82,15 @@ def checkpoint_path(config: Config) -> Path:
     return path
 
 
+def load_parts(path: Path, parts: dict[str, Any]) -> None:
+    """Restore some of what a checkpoint holds, by its name there."""
+    try:
+        Checkpoint(**parts).load(path, components=list(parts), strict="error")
+    except (CheckpointError, OSError) as error:
+        reason = one_line(error)
+        raise Refusal(f"{path}: no policy of this run's settings ({reason}).") from error
+
+
 class Policy:
     """A trained policy and the environments that it acts in."""
 
@@ -99,11 +108,7 @@ class Policy:
         parts: dict[str, Any] = {"policy": self.actor}
         if self.settings.env.normalize_observations:
             parts["observation_norm"] = self.norm
-        try:
-            Checkpoint(**parts).load(self.path, components=list(parts), strict="error")
-        except (CheckpointError, OSError) as error:
-            reason = one_line(error)
-            raise Refusal(f"{self.path}: no policy of this run's settings ({reason}).") from error
+        load_parts(self.path, parts)
 
     def make_raw_env(self, num_envs: int | None = None, *, render: bool = False) -> EnvBase:
         return make_test_env(self.settings, num_envs, render=render)

@@ -5,7 +5,12 @@ import sys
 import numpy as np
 import pytest
 
-from torchrl_mixture.analysis import figures, plot_learning_curve, plot_metric
+from torchrl_mixture.analysis import (
+    figures,
+    plot_discriminability,
+    plot_learning_curve,
+    plot_metric,
+)
 
 
 @pytest.fixture
@@ -83,3 +88,51 @@ def test_lower_panel_shows_two_diagnostics(drawn, tmp_path, columns, labels):
     _, *lower = drawn()
     shown = " ".join(axes.get_ylabel() for axes in lower)
     assert len(lower) == len(labels) and all(label in shown for label in labels)
+
+
+def write_latents(folder, shares, values):
+    """A run with that many latents and the log-probabilities at frames 0, 10 and 20."""
+    names = ",".join(f"share_z{z}" for z in range(shares))
+    rows = [
+        f"{frame},{','.join(['0.5'] * shares)},{value},{2 * value}"
+        for frame, value in zip((10, 20), values, strict=True)
+    ]
+    empty = "0" + "," * (shares + 2)
+    heading = f"frames,{names},log_q_state_action,log_q_state"
+    return write_run(folder, "\n".join([heading, empty, *rows]) + "\n")
+
+
+def test_discriminability_over_seeds(drawn, tmp_path):
+    mede = [
+        write_latents(tmp_path / f"m{i}", 4, v) for i, v in enumerate([(-1, -0.2), (-2, -0.4)])
+    ]
+    diayn = [write_latents(tmp_path / "d", 10, (-2.0, -1.5))]
+    path = plot_discriminability({"MEDE": mede, "DIAYN": diayn}, tmp_path / "q.png")
+    assert path.read_bytes().startswith(b"\x89PNG")
+    panels = drawn()
+    assert [axes.get_title() for axes in panels] == [
+        r"$\log q(z \mid s, a)$",
+        r"$\log q(z \mid s)$",
+    ]
+    for axes, factor in zip(panels, (1, 2), strict=True):
+        of_mede, of_diayn, *guesses = axes.lines
+        np.testing.assert_array_equal(of_mede.get_xdata(), [0, 10, 20])
+        np.testing.assert_allclose(of_mede.get_ydata()[1:], [-1.5 * factor, -0.3 * factor])
+        np.testing.assert_allclose(of_diayn.get_ydata()[1:], [-2.0 * factor, -1.5 * factor])
+        corners = axes.collections[0].get_paths()[0].vertices
+        at_ten = corners[corners[:, 0] == 10, 1]
+        np.testing.assert_allclose([at_ten.min(), at_ten.max()], [-2 * factor, -1 * factor])
+        assert [line.get_ydata()[0] for line in guesses] == pytest.approx([-1.386294, -2.302585])
+        told = [text.get_text() for text in axes.texts]
+        assert told == ["guess, Z = 4", "guess, Z = 10"]
+        assert axes.get_xlabel() == "frames"
+    names = [text.get_text() for text in panels[1].get_legend().get_texts()]
+    assert names == ["MEDE", "DIAYN"]
+
+
+def test_discriminability_of_runs_without_latents_is_refused(runs, tmp_path):
+    with pytest.raises(ValueError, match=r"column .* got 'log_q_state_action', but .*/a has"):
+        plot_discriminability({"x": runs}, tmp_path / "q.png")
+    with pytest.raises(ValueError, match=r"runs\['x'\] must have a folder at least"):
+        plot_discriminability({"x": []}, tmp_path / "q.png")
+    assert not (tmp_path / "q.png").exists()

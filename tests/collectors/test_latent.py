@@ -6,12 +6,14 @@ from functools import partial
 import pytest
 import torch
 from rollout_cases import collect, staggered, steps_of
+from scipy import stats
 from tensordict.nn import TensorDictModule
 from torchrl.collectors import Evaluator
-from torchrl.data import LazyTensorStorage, ReplayBuffer
+from torchrl.data import LazyTensorStorage, OneHot, ReplayBuffer
 from torchrl.envs import check_env_specs
 
 from torchrl_mixture.collectors import LatentCollector, LatentPrimer
+from torchrl_mixture.envs import MultiGoal
 from torchrl_mixture.modules import mixture_actor
 
 NUM_LATENTS = 4
@@ -72,6 +74,52 @@ def test_latents_are_uniform_and_independent_of_the_last():
     mean = counts.sum() / NUM_LATENTS**2
     assert mean > 100
     assert ((counts - mean) / mean.sqrt()).abs().max() < 4.5
+
+
+def latents_at_starts(num_latents=NUM_LATENTS, copies=150):
+    """Those of 2,000 episodes of the point that seeks a goal, its actions drawn at random."""
+    torch.manual_seed(7)
+    env = MultiGoal(batch_size=[copies])
+    env.set_seed(7)
+    collector = LatentCollector(
+        env,
+        TensorDictModule(lambda latent: 2 * torch.rand(copies, 2) - 1, ["latent"], ["action"]),
+        num_latents,
+        frames_per_batch=50 * copies,
+        total_frames=450 * copies,
+        init_random_frames=100 * copies,
+    )
+    data = collect(collector)
+    number, done = data["latent"].argmax(-1), data["next", "done"].squeeze(-1)
+    assert (data["next", "latent"] == data["latent"]).all()
+    assert (number[:, 1:] == number[:, :-1])[~done[:, :-1]].all()
+    first = torch.ones_like(done)
+    first[:, 1:] = done[:, :-1]
+    assert (first[:, 1:].any(0) & ~first[:, 1:].all(0)).any()  # at different times
+    return number[first][:2000]
+
+
+def frequencies(latents, num_latents=NUM_LATENTS):
+    assert len(latents) == 2000
+    return stats.chisquare(latents.bincount(minlength=num_latents).numpy())
+
+
+@pytest.mark.parametrize("num_latents", [2, 4, 10])
+def test_collected_latents_are_uniform_over_episodes(num_latents):
+    assert frequencies(latents_at_starts(num_latents), num_latents).pvalue > 1e-4
+
+
+def test_a_biased_draw_would_be_seen(monkeypatch):
+    """A tenth of the draws is replaced by the first value."""
+    rand = OneHot.rand
+
+    def biased(self, *args, **kwargs):
+        drawn = rand(self, *args, **kwargs)
+        drawn[torch.rand(drawn.shape[:-1]) < 0.1] = torch.eye(NUM_LATENTS)[0]
+        return drawn
+
+    monkeypatch.setattr(OneHot, "rand", biased)
+    assert frequencies(latents_at_starts()).pvalue < 1e-4
 
 
 @pytest.mark.parametrize("latent", range(NUM_LATENTS))

@@ -31,6 +31,8 @@ SHORT = [
     "policy.num_components=3",
     "optim.batch_size=8",
 ]
+LATENT = [argument for argument in SHORT if not argument.startswith("policy.")]
+LATENT += ["policy.num_latents=3", "discriminator.hidden_sizes=[8]"]
 HINDSIGHT = [f"env.name={PointGoal.__name__}-v0", "replay_buffer.her_ratio=0.8"]
 COMMAND = [sys.executable, str(RECIPES / "sac_mixture.py")]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -190,7 +190,7 @@ def test_unknown_learner_is_refused():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in LEARNERS if "Gamid" not in name])
-def test_without_divergence_none_finds_the_global_mode(name):
+def test_all_but_gamid_miss_the_global_mode(name):
     result = train_learner(name)
     assert not result.found.any()
     assert (result.mode > 0.78).all()

@@ -14,6 +14,7 @@ class Optim:
     gamma: float = setting(0.99, at_least=0, at_most=1)
     rule: Literal["heaviest", "densest"] = "heaviest"
     compile: bool = False
+    coef: float | None = setting(None, at_least=0, at_most=5)
 
 
 @dataclass
@@ -31,6 +32,22 @@ def test_defaults_and_arguments():
     )
     assert config == Config(Optim(lr=3e-4, compile=True), [8, 9], 1_000_000)
     assert isinstance(config.total_frames, int)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("null", None), ("", None), ("0", 0.0), ("2", 2.0), ("5.", 5.0)]
+)
+def test_a_number_that_may_be_left_out(text, value):
+    given = load_config(Config, ["optim.coef=1", f"optim.coef={text}"]).optim.coef
+    assert given == value and type(given) is type(value)
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "true", "{}", "None"])
+def test_no_number_is_refused(text):
+    with pytest.raises(
+        ConfigError, match=r"^optim\.coef=.*: expected null or a number at least 0"
+    ):
+        load_config(Config, [f"optim.coef={text}"])
 
 
 def test_later_arguments_win():
@@ -55,6 +72,10 @@ def test_defaults_are_not_shared():
         ("optim.lr=nan", "optim.lr=nan: expected a number above 0."),
         ("optim.gamma=1.1", "optim.gamma=1.1: expected a number at least 0 and at most 1."),
         ("optim.rule=densets", "optim.rule=densets: expected heaviest | densest."),
+        ("optim.coef=-1", "optim.coef=-1: expected null or a number at least 0 and at most 5."),
+        ("optim.coef=6", "optim.coef=6: expected null or a number at least 0 and at most 5."),
+        ("optim.coef=a", "optim.coef=a: expected null or a number at least 0 and at most 5."),
+        ("optim.coef=[1]", "optim.coef=[1]: expected null or a number at least 0 and at most 5."),
         ("optim.compile=maybe", "optim.compile=maybe: expected true or false."),
         ("total_frames=1.5", "total_frames=1.5: expected an integer above 0."),
         ("total_frames=true", "total_frames=True: expected an integer above 0."),
@@ -89,4 +110,6 @@ def test_help_lists_keys_with_defaults_and_bounds(capsys):
     lines = capsys.readouterr().out.splitlines()
     listed = {key: rest for key, _, rest in (line.strip().partition(" ") for line in lines[1:])}
     assert listed["optim.gamma=0.99"].strip() == "a number at least 0 and at most 1"
-    assert len(listed) == 7
+    given = "null or a number at least 0 and at most 5"
+    assert listed["optim.coef=null"].strip() == given
+    assert len(listed) == 8

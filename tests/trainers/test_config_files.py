@@ -11,6 +11,7 @@ from torchrl_mixture.trainers import ConfigError, Refusal, load_config, setting
 class Optim:
     lr: float = setting(1e-3, above=0)
     gamma: float = setting(0.99, at_least=0, at_most=1)
+    coef: float | None = setting(None, at_least=0)
 
 
 @dataclass
@@ -126,6 +127,24 @@ def test_continued_run_keeps_its_settings(write_run):
     assert load_config(Config, [f"resume={folder}"]) == expected
     same = ["optim.lr=5e-1", f"resume={folder}", "sizes=[4]"]
     assert load_config(Config, same) == expected
+
+
+@pytest.mark.parametrize(("kept", "other"), [("null", "1.5"), ("1.5", "null"), ("1.5", "2")])
+def test_continued_run_keeps_a_number_that_may_be_left_out(write_run, kept, other):
+    folder = write_run(f"optim:\n  coef: {kept}\n")
+    value = None if kept == "null" else 1.5
+    for arguments in ([], [f"optim.coef={kept}"]):
+        assert load_config(Config, [f"resume={folder}", *arguments]).optim.coef == value
+    line = refusal(f"resume={folder}", f"optim.coef={other}")
+    shown = None if other == "null" else other
+    assert line.startswith(f"optim.coef={shown}: expected {value}, as the run began")
+
+
+def test_a_preset_leaves_a_number_out(write_preset):
+    write_preset("base", "optim:\n  coef: 0.5\n")
+    write_preset("top", "preset: base\noptim:\n  coef: null\n")
+    assert load_config(Config, ["preset=base"]).optim.coef == 0.5
+    assert load_config(Config, ["preset=top"]).optim.coef is None
 
 
 def test_continued_run_may_change_what_is_resumable(write_run):

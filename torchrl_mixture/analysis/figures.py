@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,12 @@ COLLAPSE_COLUMNS = {
     "component_information": "component information (nats)",
     "divergence": "sum of divergences (nats)",
 }
+LOG_Q_COLUMNS = {
+    "log_q_state_action": r"$\log q(z \mid s, a)$",
+    "log_q_state": r"$\log q(z \mid s)$",
+}
+
+Curves = dict[str, tuple[list[float], np.ndarray]]  # by name, frames [T] and values [runs, T]
 
 
 def new_figure(width: float, height: float) -> Any:
@@ -109,9 +116,63 @@ def plot_metric(runs: Mapping[str, Sequence[str | Path]], column: str, path: str
         ValueError: where a name has no runs, or a run lacks the column.
         ModuleNotFoundError: if Matplotlib is not installed.
     """
-    curves = {name: _read_curves(name, folders, column) for name, folders in runs.items()}
+    curves = _read_all_curves(runs, column)
     figure = new_figure(7, 4)
     axes = figure.subplots()
+    _draw_curves(axes, curves)
+    axes.set_ylabel(column)
+    axes.legend()
+    figure.savefig(path, dpi=150)
+    return Path(path)
+
+
+def plot_discriminability(runs: Mapping[str, Sequence[str | Path]], path: str | Path) -> Path:
+    r"""Draw how well discriminators tell the latents of several runs apart, against frames.
+
+    The left panel has :math:`\log q(z \mid s, a)` and the right one :math:`\log q(z \mid s)`, both
+    averaged over the minibatches since the evaluation before. Line and band are as those of
+    :func:`plot_metric`; a dashed line is the value of a guess, :math:`-\log Z`.
+
+    Arguments:
+        runs: by name, the folders of runs of the recipe ``mede``, as for :func:`plot_metric`.
+        path: the figure's file; its ending chooses the format.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ValueError: where a name has no runs, or a run lacks a column.
+        ModuleNotFoundError: if Matplotlib is not installed.
+
+    Source:
+        Cohen et al. (2019), figure 2.
+    """
+    curves = {column: _read_all_curves(runs, column) for column in LOG_Q_COLUMNS}
+    sizes = {_num_latents(folder) for folders in runs.values() for folder in folders}
+    figure = new_figure(10, 4)
+    for axes, column in zip(figure.subplots(1, 2, sharey=True), LOG_Q_COLUMNS, strict=True):
+        _draw_curves(axes, curves[column])
+        for size in sorted(sizes):
+            axes.axhline(-math.log(size), color="gray", linestyle="--", linewidth=1)
+            axes.annotate(
+                f"guess, Z = {size}",
+                (1, -math.log(size)),
+                xycoords=("axes fraction", "data"),
+                xytext=(-3, 3),
+                textcoords="offset points",
+                horizontalalignment="right",
+                color="gray",
+            )
+        axes.set_title(LOG_Q_COLUMNS[column])
+        axes.locator_params(axis="x", nbins=6)
+    axes.legend()
+    figure.axes[0].set_ylabel("mean over minibatches (nats)")
+    figure.savefig(path, dpi=150)
+    return Path(path)
+
+
+def _draw_curves(axes: Any, curves: Curves) -> None:
+    """Draw mean and standard deviation over the runs of each name."""
     for index, (name, (frames, values)) in enumerate(curves.items()):
         mean, std = values.mean(0), values.std(0)
         axes.plot(frames, mean, color=f"C{index}", label=name)
@@ -119,10 +180,15 @@ def plot_metric(runs: Mapping[str, Sequence[str | Path]], column: str, path: str
             frames, mean - std, mean + std, color=f"C{index}", alpha=0.15, linewidth=0
         )
     axes.set_xlabel("frames")
-    axes.set_ylabel(column)
-    axes.legend()
-    figure.savefig(path, dpi=150)
-    return Path(path)
+
+
+def _num_latents(folder: str | Path) -> int:
+    """Count the latents of a run by the columns of their shares of the stored data."""
+    return sum(column.startswith("share_z") for column in read_progress(folder))
+
+
+def _read_all_curves(runs: Mapping[str, Sequence[str | Path]], column: str) -> Curves:
+    return {name: _read_curves(name, folders, column) for name, folders in runs.items()}
 
 
 def _read_curves(

@@ -94,7 +94,7 @@ class LatentPolicy(TensorDictModuleBase):
             raise ValueError(
                 f"latent must be at least 0 and below {self.num_latents}, got {latent}."
             )
-        return TensorDictSequential(_Latent(self.num_latents, latent), self.actor)
+        return TensorDictSequential(_Latent(_latents(self)[latent]), self.actor)
 
     def marginal(self) -> ProbabilisticActor:
         r"""The mixture of the policies of all latent values.
@@ -126,6 +126,12 @@ class LatentPolicy(TensorDictModuleBase):
         return {"marginal": self.marginal(), **latents}
 
 
+def _latents(policy: LatentPolicy) -> Tensor:
+    """All latent values, one-hot ``[Z, Z]``, where the actor's parameters are."""
+    like = next(policy.actor.parameters())
+    return torch.eye(policy.num_latents, dtype=like.dtype, device=like.device)
+
+
 def _state_keys(actor: ProbabilisticActor) -> list:
     return [key for key in actor.in_keys if key != "latent"]
 
@@ -133,12 +139,11 @@ def _state_keys(actor: ProbabilisticActor) -> list:
 class _Latent(TensorDictModuleBase):
     """Write one latent value into the data."""
 
-    def __init__(self, num_latents: int, latent: int) -> None:
+    def __init__(self, one_hot: Tensor) -> None:
         super().__init__()
         self.in_keys: list = []
         self.out_keys = ["latent"]
-        one_hot = torch.nn.functional.one_hot(torch.tensor(latent), num_latents)
-        self.register_buffer("one_hot", one_hot.to(torch.get_default_dtype()), persistent=False)
+        self.register_buffer("one_hot", one_hot, persistent=False)
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         return tensordict.set("latent", self.one_hot.expand(*tensordict.shape, -1))
@@ -153,8 +158,7 @@ class _MarginalParameters(TensorDictModuleBase):
         self.discriminator = policy.discriminator
         self.in_keys = _state_keys(policy.actor)
         self.out_keys = PARAMETERS
-        latents = torch.eye(policy.num_latents)
-        self.register_buffer("latents", latents, persistent=False)
+        self.register_buffer("latents", _latents(policy), persistent=False)
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         state = tensordict.select(*self.in_keys, strict=False)

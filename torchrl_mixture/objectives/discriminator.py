@@ -96,10 +96,10 @@ class DiscriminatorLoss(LossModule):
         log_q = F.latent_log_prob(logits, latent)
         loss = self._reduce_loss(-log_q, tensordict=tensordict)
         batch_size = tensordict.batch_size if self.reduction == "none" else []
-        output = TensorDict({self.out_keys[0]: loss}, batch_size=batch_size)
+        output = TensorDict({f"loss_discriminator_{self.form}": loss}, batch_size=batch_size)
         if self.reduction != "none":
             with torch.no_grad():
-                output.set(self.out_keys[1], F.latent_accuracy(logits, latent))
-                output.set(self.out_keys[2], log_q.mean())
+                output.set(f"accuracy_{self.form}", F.latent_accuracy(logits, latent))
+                output.set(f"log_q_{self.form}", log_q.mean())
         self._clear_weakrefs(tensordict, output, "discriminator_params")
         return output

@@ -80,8 +80,8 @@ class MEDELoss(SACLoss):
 
     Raises:
         ValueError: where ``diversity`` is unknown, the discriminator does not read the action
-            that ``"mede"`` needs, the coefficient is negative, or the task's reward is left out
-            of ``"mede"``.
+            that ``"mede"`` needs or reads there what the critics do not, the coefficient is
+            negative, or the task's reward is left out of ``"mede"``.
 
     Source:
         Cohen et al. (2019), equation 12 and section 4; Eysenbach et al. (2019), "Diversity is all
@@ -151,11 +151,18 @@ class MEDELoss(SACLoss):
         # Not registered: it is a part of its own loss, and its parameters are shared with it.
         self.__dict__["discriminator"] = discriminator
         super().__init__(actor_network, qvalue_network, value_network, **kwargs)
+        read = self.qvalue_network.in_keys
+        if diversity == "mede" and not set(discriminator.in_keys) <= set(read):
+            raise ValueError(
+                f"discriminator must read what the critics read, {read}, with diversity='mede', "
+                f"it reads {discriminator.in_keys}."
+            )
         self.diversity = diversity
         self.task_reward = task_reward
         if diversity_coef is None and diversity == "diayn":
             diversity_coef = 1.0
-        self.register_coeff_buffer("diversity_coef", diversity_coef)
+        coef = None if diversity_coef is None else float(diversity_coef)
+        self.register_coeff_buffer("diversity_coef", coef)
 
     def _make_vmap(self) -> None:
         super()._make_vmap()

@@ -1,6 +1,7 @@
-"""What the papers compute and train on bandits.
+"""What the papers compute and train on bandits, and where policies go in the plane.
 
-The recipe ``bandits`` runs all of it and draws the figures.
+The recipe ``bandits`` runs the former and draws its figures, the recipe ``goals`` the latter on
+trained runs.
 """
 
 from torchrl_mixture.studies.bandit_figures import (
@@ -15,6 +16,7 @@ from torchrl_mixture.studies.bandit_learners import (
     BanditLearner,
     DeterministicLearner,
     GamidLearner,
+    MEDELearner,
     SACLearner,
 )
 from torchrl_mixture.studies.bimodal import (
@@ -33,6 +35,18 @@ from torchrl_mixture.studies.bimodal_objective import (
     objective,
 )
 from torchrl_mixture.studies.continuous_bandit import MOMENTS, BanditResult, train_learner
+from torchrl_mixture.studies.multi_goal import (
+    CONTOUR_STATES,
+    Paths,
+    action_grid,
+    action_values,
+    distinct_goals,
+    frequent_goals,
+    goal_counts,
+    goal_of_policy,
+    play_paths,
+)
+from torchrl_mixture.studies.multi_goal_figures import PathPanel, plot_multi_goal
 from torchrl_mixture.studies.random_bandit_results import (
     SweepResult,
     gains,
@@ -51,30 +65,42 @@ __all__ = [
     "LEARNERS",
     "METHODS",
     "MOMENTS",
+    "CONTOUR_STATES",
     "BanditLearner",
     "BanditResult",
     "DeterministicLearner",
     "GamidLearner",
+    "MEDELearner",
     "Method",
+    "PathPanel",
+    "Paths",
     "SACLearner",
     "SweepResult",
     "SweepSettings",
+    "action_grid",
+    "action_values",
+    "distinct_goals",
     "draw_starts",
     "entropy",
     "expected_reward",
     "find_stationary_point",
+    "frequent_goals",
     "gains",
+    "goal_counts",
+    "goal_of_policy",
     "load_results",
     "log_density",
     "num_modes",
     "objective",
     "optimal_points",
     "parameters",
+    "play_paths",
     "plot_alphas",
     "plot_best_settings",
     "plot_densities",
     "plot_every_bandit",
     "plot_examples",
+    "plot_multi_goal",
     "plot_optimal_policies",
     "plot_stationary_points",
     "save_results",

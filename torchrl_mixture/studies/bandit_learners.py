@@ -28,6 +28,7 @@ __all__ = [
     "BanditLearner",
     "DeterministicLearner",
     "GamidLearner",
+    "MEDELearner",
     "SACLearner",
 ]
 
@@ -208,6 +209,73 @@ class GamidLearner(BanditLearner):
         return (weights.unsqueeze(-1) * components).sum(-2)
 
 
+class MEDELearner(BanditLearner):
+    r"""MEDE's policies with the true reward in place of a critic.
+
+    .. math::
+        \max_\pi\; \frac1Z \sum_z \mathbb E_{a \sim \pi_z}\left[w\, r(a)
+            - \alpha_t \left(\log \pi_z(a) - \log q(z \mid a)\right)\right], \qquad
+        q(z \mid a) = \frac{\pi_z(a)}{\sum_{z'} \pi_{z'}(a)}
+
+    The discriminator is the exact posterior of equally likely policies. It is held constant in
+    their parameters, the gradient goes through it to the reparameterised action. As
+
+    .. math::
+        \log \pi_z(a) - \log q(z \mid a) = \log \tfrac1Z \textstyle\sum_{z'} \pi_{z'}(a)
+            - \log p(z), \qquad p(z) = \tfrac1Z
+
+    the objective is then that of a mixture with equal weights, with the entropy of the whole
+    mixture but for a constant. The density is that mixture's.
+
+    The paper has no bandit. Ours: five policies, and the settings of :class:`SACLearner`, with
+    256 actions of each policy an update.
+
+    Arguments:
+        num_seeds: :math:`S`.
+        num_latents: :math:`Z`.
+        reward_weight: :math:`w`.
+
+    Source:
+        Cohen et al. (2019), equation 12.
+    """
+
+    def __init__(
+        self, num_seeds: int, num_latents: int = 5, *, reward_weight: float = 0.1
+    ) -> None:
+        shape = (num_seeds, num_latents, 1)
+        self.loc = (INITIAL_SPREAD * torch.randn(shape)).requires_grad_()
+        self.log_scale = torch.ones(shape).requires_grad_()
+        self.reward_weight = reward_weight
+        self.optimizer = torch.optim.Adam([self.loc, self.log_scale], lr=1e-3)
+
+    def policy(self) -> TanhNormalMixture:
+        """The seeds' mixtures of their policies, batch ``[S]``."""
+        scale = self.log_scale.clamp(-20, 2).exp()
+        return TanhNormalMixture(torch.zeros_like(scale[..., 0]), self.loc, scale)
+
+    def update(self, step: int) -> None:
+        alpha = 0.2 * 0.9995**step
+        policy = self.policy()
+        loc, scale = policy.loc.unsqueeze(-3), policy.scale.unsqueeze(-3)
+        x = policy.loc + policy.scale * torch.randn((256, *self.loc.shape))
+        log_pi = _own(F.component_log_prob(x, loc, scale)) - F.TANH.log_slope(x).squeeze(-1)
+        log_q = _own(F.component_log_prob(x, loc.detach(), scale.detach()).log_softmax(-1))
+        reward = self.reward_weight * continuous_bandit_reward(x.tanh().squeeze(-1))
+        gain = reward - alpha * (log_pi - log_q)
+        self.optimizer.zero_grad()
+        gain.mean((0, -1)).sum().neg().backward()
+        self.optimizer.step()
+
+    @torch.no_grad()
+    def density(self, action: Tensor) -> Tensor:
+        return self.policy().log_prob(action[:, None, None]).exp().mT
+
+
+def _own(each: Tensor) -> Tensor:
+    """Of what every policy says of the actions of every policy, ``[..., Z, Z]``, its own."""
+    return each.diagonal(dim1=-2, dim2=-1)
+
+
 def _normal_density(action: Tensor, mean: Tensor, std: float) -> Tensor:
     """Densities ``[..., G]`` around means ``[...]`` at actions ``[G]``."""
     z = (action - mean.unsqueeze(-1)) / std
@@ -217,7 +285,8 @@ def _normal_density(action: Tensor, mean: Tensor, std: float) -> Tensor:
 # Each from a number of seeds. The first is close to the released code's REINFORCE, whose baseline
 # is the minibatch's mean reward. The mixtures are not SACM: they learn their weights and have the
 # entropy of the whole mixture. All components begin close together. The divergence as printed is
-# that of unit variance without its factor 1/2.
+# that of unit variance without its factor 1/2. DIAYN is not among them: without states its
+# discriminator is p(z), and pays all actions alike.
 LEARNERS: dict[str, Callable[[int], BanditLearner]] = {
     "SAC": lambda num_seeds: SACLearner(num_seeds, 1, SharedLikelihood(256)),
     "SAC, reparameterised": lambda num_seeds: SACLearner(num_seeds, 1, SharedHalfReparam()),
@@ -226,4 +295,5 @@ LEARNERS: dict[str, Callable[[int], BanditLearner]] = {
     "Mixture SAC, half": lambda num_seeds: SACLearner(num_seeds, 5, SharedHalfReparam(256)),
     "Gamid": GamidLearner,
     "Gamid, as printed": lambda num_seeds: GamidLearner(num_seeds, variance=0.5),
+    "MEDE": MEDELearner,
 }

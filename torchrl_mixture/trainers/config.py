@@ -24,6 +24,7 @@ TYPE_NAMES = {
     bool: "true or false",
     str: "a text",
     list[int]: "a list of integers, each",
+    list[str]: "a list of texts as [a,b]",
     float | None: "null or a number",
 }
 
@@ -183,7 +184,8 @@ def _help(config: Any, fields: dict[str, tuple[Any, Mapping[str, Any]]]) -> str:
     """List the keys with their defaults and what they take."""
     lines = ["key=value arguments, with their defaults; preset=NAME first takes a preset's:"]
     for key, (kind, limits) in fields.items():
-        given = f"{key}={_plain(OmegaConf.select(config, key))}"
+        value = _plain(OmegaConf.select(config, key))
+        given = f"{key}={'null' if value is None else value}"
         lines.append(f"  {given:44} {_expected(kind, limits)}")
     return "\n".join(lines)
 

@@ -64,7 +64,8 @@ class LatentEvaluator(EpisodeEvaluator):
         """
         row = super().__call__(frames)
         best = max(self._latents, key=lambda column: row[f"{column}_mean"])
-        means = torch.tensor([row[f"{column}_mean"] for column in self._latents])
+        returns = [row[f"{column}_mean"] for column in self._latents]
+        means = torch.tensor(returns, dtype=torch.float64)
         return {
             "episodes": row.pop("episodes"),
             "return_latents_mean": means.mean().item(),
