@@ -17,7 +17,6 @@ from torchrl_mixture.modules import (
     Discriminator,
     LatentPolicy,
     latent_actor,
-    mixture_actor,
     with_rule,
 )
 
@@ -269,33 +268,3 @@ def test_policies_are_where_the_actor_is(discriminated):
         assert parameters[key].device.type == "meta" and parameters[key].shape == shape
     with_latent = policy.with_latent(1)[0](state.copy())
     assert policy.actor.module[0](with_latent)["loc"].shape == (5, 1, 2)
-
-
-def test_there_must_be_a_latent():
-    actor = make_policy().actor
-    with pytest.raises(ValueError, match=r"^num_latents must be at least 1, got 0\.$"):
-        LatentPolicy(actor, 0)
-
-
-def test_the_actor_must_read_the_latent():
-    actor = mixture_actor(BOX, 2, observation_spec=SPEC)
-    message = r"^actor must read 'latent', it reads \['observation'\]\.$"
-    with pytest.raises(ValueError, match=message):
-        LatentPolicy(actor, Z)
-
-
-def test_the_discriminator_must_read_the_state_alone():
-    actor = latent_actor(BOX, Z, observation_spec=SPEC)
-    message = (
-        r"^discriminator must read the state alone, \['observation'\], it reads "
-        r"\[\"\('task', 'goal'\)\", 'action'\] too\.$"
-    )
-    with pytest.raises(ValueError, match=message):
-        LatentPolicy(actor, Z, Discriminator(Z, BOX, observation_spec=SPEC, in_keys=KEYS))
-
-
-@pytest.mark.parametrize("latent", [-1, Z])
-def test_latents_that_do_not_exist(latent):
-    message = f"^latent must be at least 0 and below {Z}, got {latent}\\.$"
-    with pytest.raises(ValueError, match=message):
-        make_policy().with_latent(latent)

@@ -29,7 +29,7 @@ class LatentPolicy(TensorDictModuleBase):
 
     Raises:
         ValueError: where there is no latent value, the actor does not read ``"latent"``, or the
-            discriminator reads what the actor does not.
+            discriminator reads what the actor does not or has another number of values.
 
     Source:
         Cohen et al. (2019), section 3.3.
@@ -62,6 +62,11 @@ class LatentPolicy(TensorDictModuleBase):
             raise ValueError(
                 f"discriminator must read the state alone, {_state_keys(actor)}, it reads "
                 f"{sorted(map(str, further))} too."
+            )
+        if discriminator is not None and discriminator.num_latents != num_latents:
+            raise ValueError(
+                f"discriminator must have num_latents = {num_latents} values, it has "
+                f"{discriminator.num_latents}."
             )
         super().__init__()
         self.actor = actor

@@ -39,10 +39,11 @@ class MEDELoss(SACLoss):
             + c \log q(z \mid s', a')\right]
 
     The actor's gradient goes through the discriminator to the action. By default :math:`c` is the
-    temperature :math:`\alpha`: the optimal policies are a decomposition of the maximum-entropy
-    policy only if both logarithms have the same coefficient. The paper has no temperature in its
-    formulas and 0.3 in its experiments; if that was on the entropy alone, it is
-    ``diversity_coef=1.0``. The printed critic's loss lacks :math:`\gamma`.
+    temperature :math:`\alpha`, with which the optimal policies are a decomposition of the
+    maximum-entropy policy; with a smaller one each of them tends to that policy itself, with a
+    larger one their mixture is another. The paper has no temperature in its formulas and 0.3 in
+    its experiments; if that was on the entropy alone, it is ``diversity_coef=1.0``. The printed
+    critic's loss lacks :math:`\gamma`.
 
     With ``diversity="diayn"``, the paper's baseline, the reward has a term more and nothing else
     changes:

@@ -94,8 +94,7 @@ class LatentUse(TrainerHookBase):
     """
 
     def __init__(self, policy: LatentPolicy) -> None:
-        # Every latent counts alike.
-        self.mixture = LatentPolicy(policy.actor, policy.num_latents).marginal()
+        self.mixture = policy.marginal()
 
     @torch.no_grad()
     def diagnostics(self, stored: TensorDictBase) -> dict[str, Tensor]:
