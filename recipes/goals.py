@@ -73,7 +73,11 @@ class TrainedRun:
     @property
     def learner(self) -> tuple[str, str]:
         """What is compared: the recipe, or what its latents are paid for, and the task."""
-        return getattr(self.settings.loss, "diversity", self.recipe), self.settings.env.name
+        loss, policy, task = self.settings.loss, self.settings.policy, self.settings.env.name
+        if not self.latents:
+            return f"{self.recipe} (K = {policy.num_components})", task
+        coef = "default" if loss.diversity_coef is None else loss.diversity_coef
+        return f"{loss.diversity} (Z = {self.latents}, c = {coef})", task
 
     @property
     def policies(self) -> list[TensorDictModuleBase]:
@@ -128,7 +132,7 @@ class TrainedRun:
         """Give the paths, all of one length, with the latent of each."""
         size = max(paths.positions.shape[1] for paths in self.paths)
         positions = torch.cat([padded(paths.positions, size) for paths in self.paths])
-        title = f"{self.learner[0]} ({len(self.goals)} of {self.num_goals} goals)"
+        title = f"{self.learner[0]}, {len(self.goals)} of {self.num_goals} goals"
         if not self.latents:
             return studies.PathPanel(title, positions)
         latents = torch.arange(self.latents).repeat_interleave(len(self.paths[0].goals))
@@ -153,11 +157,13 @@ def summarize(runs: list[TrainedRun]) -> list[str]:
     lines = []
     for (learner, task), members in groups.items():
         numbers = Counter(len(run.goals) for run in members)
-        told = ", ".join(f"{number} in {numbers[number]}" for number in sorted(numbers)[::-1])
+        told = ", ".join(
+            f"{number} goals in {numbers[number]} runs" for number in sorted(numbers)[::-1]
+        )
         complete = numbers[members[0].num_goals]
         low, high = wilson_interval(complete, len(members))
         lines.append(
-            f"{learner} on {task}: goals reached in runs: {told}; all in {complete} of "
+            f"{learner} on {task}: {told}; all {members[0].num_goals} in {complete} of "
             f"{len(members)}, 95% [{low:.3f}, {high:.3f}]"
         )
     return lines

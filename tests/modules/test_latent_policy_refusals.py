@@ -2,7 +2,10 @@
 
 import pytest
 import torch
+from tensordict.nn import NormalParamExtractor, TensorDictModule
+from torch import nn
 from torchrl.data import Bounded, Composite, Unbounded
+from torchrl.modules import ProbabilisticActor, TanhNormal
 
 from torchrl_mixture.modules import Discriminator, LatentPolicy, latent_actor, mixture_actor
 
@@ -49,3 +52,16 @@ def test_latents_that_do_not_exist(actor, latent):
     message = f"^latent must be at least 0 and below {Z}, got {latent}\\.$"
     with pytest.raises(ValueError, match=message):
         LatentPolicy(actor, Z).with_latent(latent)
+
+
+def test_the_marginal_must_be_of_a_mixture():
+    module = TensorDictModule(
+        nn.Sequential(nn.Linear(Z, 4), NormalParamExtractor()), ["latent"], ["loc", "scale"]
+    )
+    stock = ProbabilisticActor(module, ["loc", "scale"], distribution_class=TanhNormal)
+    message = (
+        r"^actor must have a ComponentMixture as its distribution, such as latent_actor makes, "
+        r"got TanhNormal\.$"
+    )
+    with pytest.raises(ValueError, match=message):
+        LatentPolicy(stock, Z).marginal()

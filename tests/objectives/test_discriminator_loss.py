@@ -206,3 +206,26 @@ def test_training_converges_to_the_posterior(form):
     best = (posterior * batch["latent"]).sum(-1)
     z = (output[loss.out_keys[2]] - best.mean()) / (best.std() / count**0.5)
     assert abs(z) < 4.5
+
+
+def test_priority_weights_weigh_the_loss(make_batch, float64):
+    loss, discriminator = make("state")
+    batch = with_latents(make_batch(6))
+    weight = torch.tensor([1.0, 0.0, 2.0, 0.5, 0.0, 1.5])
+    logits = logits_of(discriminator, "state", batch)
+    each = functional.cross_entropy(logits, batch["latent"].argmax(-1), reduction="none")
+    output = loss(batch.set("priority_weight", weight))
+    assert_close(output["loss_discriminator_state"], (weight * each).sum() / weight.sum())
+    assert_close(output["log_q_state"], -each.mean())  # what is logged is of the minibatch
+
+
+def test_in_keys_can_be_set():
+    loss, _ = make("state")
+    loss.in_keys = ["observation", "latent", "further"]
+    assert loss.in_keys == ["observation", "latent", "further"]
+
+
+def test_a_latent_that_is_missing_is_named(make_batch):
+    loss, _ = make("state")
+    with pytest.raises(KeyError, match="latent"):
+        loss(make_batch(4))

@@ -158,3 +158,14 @@ def test_types(diversity, dtype, make_batch, run):
     assert all(output[key].dtype == dtype for key in OUT_KEYS)
     assert all(gradient.dtype == dtype for gradient in gradients.values())
     assert batch["td_error"].dtype == dtype
+
+
+def test_a_failed_call_leaves_the_critics_as_they_were(make_batch):
+    """The discriminator's term is in their values only while drawn actions are judged."""
+    loss, batch = make_loss(), with_latents(make_batch())
+    torch.manual_seed(0)
+    expected = loss(batch.copy())["loss_qvalue"]
+    with pytest.raises(KeyError, match="latent"):
+        loss.actor_loss(batch.exclude("latent"))
+    torch.manual_seed(0)
+    assert_close(loss(batch.copy())["loss_qvalue"], expected)

@@ -116,9 +116,9 @@ def test_goals_of_straight_walks(runs, main, walking):
         of_mede,
         f"{runs['sac_mixture']}  [8 7 0 60 5]  2 of 4 goals: 0 3",
         of_mede,
-        "mede on MultiGoal: goals reached in runs: 2 in 2; all in 0 of 2, 95% [0.000, 0.658]",
-        "sac_mixture on MultiGoal: goals reached in runs: 2 in 1; all in 0 of 1, "
-        "95% [0.000, 0.793]",
+        "mede (Z = 3, c = default) on MultiGoal: 2 goals in 2 runs; all 4 in 0 of 2, "
+        "95% [0.000, 0.658]",
+        "sac_mixture (K = 2) on MultiGoal: 2 goals in 1 runs; all 4 in 0 of 1, 95% [0.000, 0.793]",
     ]
 
 
@@ -129,17 +129,21 @@ def test_all_goals_and_none(runs, main, walking):
     assert lines[1] == f"{runs['sac_mixture']}  [20 20 20 20 0]  4 of 4 goals: 0 1 2 3"
     assert "z0 to none [0 0 0 0 20]  z1 to none" in lines[2] and "0 of 4 goals" in lines[2]
     low, high = stats.binomtest(2, 2).proportion_ci(method="wilson")
-    told = f"4 in 2; all in 2 of 2, 95% [{low:.3f}, {high:.3f}]"
-    assert lines[5] == f"sac_mixture on MultiGoal: goals reached in runs: {told}"
-    assert lines[6].startswith("mede on MultiGoal: goals reached in runs: 0 in 1; all in 0 of 1")
-    assert lines[7].startswith("gamid on MultiGoal: goals reached in runs: 4 in 1; all in 1 of 1")
+    assert (
+        f"MultiGoal: 4 goals in 2 runs; all 4 in 2 of 2, 95% [{low:.3f}, {high:.3f}]" in lines[5]
+    )
+    assert lines[6].startswith(
+        "mede (Z = 3, c = default) on MultiGoal: 0 goals in 1 runs; all 4 in 0"
+    )
+    assert lines[7].startswith("gamid (K = 2) on MultiGoal: 4 goals in 1 runs; all 4 in 1 of 1")
 
 
 def test_both_of_two_goals(runs, main, walking):
     walking(mede=[[(1.0, 1.0)], [(-1.0, -1.0)]])
     assert main(runs["diayn"])[1:] == [
         f"{runs['diayn']}  z0 to 1 [0 20 0]  z1 to 0 [20 0 0]  2 of 2 goals",
-        "diayn on MultiGoal-two: goals reached in runs: 2 in 1; all in 1 of 1, 95% [0.207, 1.000]",
+        "diayn (Z = 2, c = default) on MultiGoal-two: 2 goals in 1 runs; all 2 in 1 of 1, "
+        "95% [0.207, 1.000]",
     ]
 
 
@@ -147,8 +151,8 @@ def test_runs_with_other_rewards_and_tasks_are_told_apart(runs, main):
     lines = main(runs["mede"], runs["diayn"], options=["episodes=2"])
     assert re.fullmatch(r".*  z0 to \S+ \[\d \d \d\]  z1 to \S+ \[\d \d \d\]  \d of 2.*", lines[2])
     assert [line.split(":")[0] for line in lines[3:]] == [
-        "mede on MultiGoal",
-        "diayn on MultiGoal-two",
+        f"{diversity} (Z = {size}, c = default) on {task}"
+        for diversity, size, task in (("mede", 3, "MultiGoal"), ("diayn", 2, "MultiGoal-two"))
     ]
 
 
@@ -218,8 +222,8 @@ def test_figure_of_both_kinds(runs, goals, main, walking, monkeypatch, tmp_path)
         goals, monkeypatch, main, runs["gamid"], runs["mede"], runs["sac_mixture"], options=options
     )
     single, latents = kept["panels"]
-    assert single.title == "sac_mixture (1 of 4 goals)" and single.latents is None
-    assert latents.title == "mede (2 of 4 goals)"
+    assert single.title == "sac_mixture (K = 2), 1 of 4 goals" and single.latents is None
+    assert latents.title == "mede (Z = 3, c = default), 2 of 4 goals"
     assert latents.latents.tolist() == [0, 0, 1, 1, 2, 2]
     # One waits for 30 steps; the paths of the others end, and go on as NaN.
     assert latents.positions.shape == (6, 31, 2) and single.positions.shape[0] == 8

@@ -7,6 +7,8 @@ from tensordict import TensorDictBase
 from torchrl.data import OneHot
 from torchrl.envs import TensorDictPrimer
 
+from torchrl_mixture.modules.specs import check_num_latents
+
 __all__ = ["LatentPrimer"]
 
 
@@ -36,8 +38,7 @@ class LatentPrimer(TensorDictPrimer):
     """
 
     def __init__(self, num_latents: int, *, latent: int | None = None) -> None:
-        if num_latents < 1:
-            raise ValueError(f"num_latents must be at least 1, got {num_latents}.")
+        check_num_latents(num_latents)
         if latent is not None and not 0 <= latent < num_latents:
             raise ValueError(
                 f"latent must be None or at least 0 and below num_latents = {num_latents}, "

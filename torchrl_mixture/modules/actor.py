@@ -34,7 +34,7 @@ _DISTRIBUTIONS: dict[str, type[ComponentMixture]] = {
     "cauchy": CauchyMixture,
 }
 _SQUASHED = ("tanh_normal", "arctan_cauchy")
-PARAMETERS = ["logits", "loc", "scale"]
+PARAMETERS = ("logits", "loc", "scale")
 
 
 def mixture_actor(
@@ -125,7 +125,7 @@ def mixture_actor(
     elif mlp_kwargs:
         raise ValueError(f"net is given, and takes no arguments of an MLP; got {mlp_kwargs}.")
     return policy_of(
-        TensorDictModule(_Chain(net, extractor), in_keys=list(in_keys), out_keys=PARAMETERS),
+        TensorDictModule(_Chain(net, extractor), in_keys=list(in_keys), out_keys=list(PARAMETERS)),
         action_spec,
         _distribution_class(base),
         _distribution_kwargs(base, deterministic, action_spec),
@@ -141,7 +141,7 @@ def policy_of(
     """The actor that draws from the mixture whose parameters a module writes."""
     actor = ProbabilisticActor(
         parameters,
-        in_keys=PARAMETERS,
+        in_keys=list(PARAMETERS),
         spec=Composite(action=action_spec),
         distribution_class=distribution_class,
         distribution_kwargs=distribution_kwargs,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase, TensorDictSequential
+from tensordict.utils import NestedKey
 from torch import Tensor
 from torchrl.modules import ProbabilisticActor
 
+from torchrl_mixture.distributions import ComponentMixture
 from torchrl_mixture.modules.actor import PARAMETERS, policy_of
 from torchrl_mixture.modules.discriminator import Discriminator
 from torchrl_mixture.modules.specs import check_num_latents
@@ -112,8 +114,16 @@ class LatentPolicy(TensorDictModuleBase):
 
         Returns:
             an actor as :func:`~torchrl_mixture.modules.mixture_actor` makes them.
+
+        Raises:
+            ValueError: if the actor's distribution is no mixture of this library.
         """
         sampler = self.actor.module[-1]
+        if not issubclass(sampler.distribution_class, ComponentMixture):
+            raise ValueError(
+                f"actor must have a ComponentMixture as its distribution, such as latent_actor "
+                f"makes, got {sampler.distribution_class.__name__}."
+            )
         return policy_of(
             _MarginalParameters(self),
             self.actor.spec["action"],
@@ -137,7 +147,7 @@ def _latents(policy: LatentPolicy) -> Tensor:
     return torch.eye(policy.num_latents, dtype=like.dtype, device=like.device)
 
 
-def _state_keys(actor: ProbabilisticActor) -> list:
+def _state_keys(actor: ProbabilisticActor) -> list[NestedKey]:
     return [key for key in actor.in_keys if key != "latent"]
 
 
@@ -146,7 +156,7 @@ class _Latent(TensorDictModuleBase):
 
     def __init__(self, one_hot: Tensor) -> None:
         super().__init__()
-        self.in_keys: list = []
+        self.in_keys: list[NestedKey] = []
         self.out_keys = ["latent"]
         self.register_buffer("one_hot", one_hot, persistent=False)
 
@@ -162,7 +172,7 @@ class _MarginalParameters(TensorDictModuleBase):
         self.network = policy.actor.module[0]
         self.discriminator = policy.discriminator
         self.in_keys = _state_keys(policy.actor)
-        self.out_keys = PARAMETERS
+        self.out_keys = list(PARAMETERS)
         self.register_buffer("latents", _latents(policy), persistent=False)
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:

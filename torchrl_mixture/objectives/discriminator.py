@@ -54,9 +54,10 @@ class DiscriminatorLoss(LossModule):
 
     @dataclass
     class _AcceptedKeys:
-        """The key of the latent that acted, one-hot ``[*B, Z]``."""
+        """Those of the latent that acted, one-hot ``[*B, Z]``, and of the replay's weights."""
 
         latent: NestedKey = "latent"
+        priority_weight: NestedKey = "priority_weight"
 
     tensor_keys: _AcceptedKeys
     default_keys = _AcceptedKeys
@@ -71,6 +72,7 @@ class DiscriminatorLoss(LossModule):
                 f"reduction must be one of ['mean', 'sum', 'none'], got {reduction!r}."
             )
         super().__init__()
+        self._in_keys: list[NestedKey] = []
         self.convert_to_functional(discriminator, "discriminator")
         self.reduction = reduction
         self.form = discriminator.form
@@ -81,7 +83,11 @@ class DiscriminatorLoss(LossModule):
     @property
     def in_keys(self) -> list[NestedKey]:
         """What the discriminator reads, and the latent."""
-        return [*self.discriminator.in_keys, self.tensor_keys.latent]
+        return self._in_keys or [*self.discriminator.in_keys, self.tensor_keys.latent]
+
+    @in_keys.setter
+    def in_keys(self, keys: list[NestedKey]) -> None:
+        self._in_keys = keys
 
     def _forward_value_estimator_keys(self, **kwargs: NestedKey) -> None:
         """There is no value estimator."""
@@ -89,12 +95,13 @@ class DiscriminatorLoss(LossModule):
     @dispatch
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """The cross-entropy and what it is judged by, see the class."""
-        latent = tensordict.get(self.tensor_keys.latent)
+        latent = tensordict[self.tensor_keys.latent]
         with self.discriminator_params.to_module(self.discriminator, preserve_module_state=False):
             inputs = tensordict.select(*self.discriminator.in_keys)
             logits = self.discriminator(inputs)["latent_logits"]
         log_q = F.latent_log_prob(logits, latent)
-        loss = self._reduce_loss(-log_q, tensordict=tensordict)
+        weights = self._maybe_get_priority_weight(tensordict)
+        loss = self._reduce_loss(-log_q, tensordict=tensordict, weights=weights)
         batch_size = tensordict.batch_size if self.reduction == "none" else []
         output = TensorDict({f"loss_discriminator_{self.form}": loss}, batch_size=batch_size)
         if self.reduction != "none":

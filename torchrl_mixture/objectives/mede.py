@@ -40,10 +40,11 @@ class MEDELoss(SACLoss):
 
     The actor's gradient goes through the discriminator to the action. By default :math:`c` is the
     temperature :math:`\alpha`, with which the optimal policies are a decomposition of the
-    maximum-entropy policy; with a smaller one each of them tends to that policy itself, with a
-    larger one their mixture is another. The paper has no temperature in its formulas and 0.3 in
-    its experiments; if that was on the entropy alone, it is ``diversity_coef=1.0``. The printed
-    critic's loss lacks :math:`\gamma`.
+    maximum-entropy policy where :math:`p(z \mid s)` is the same in all states; with a smaller one
+    each of them tends to that policy itself, with a larger one their mixture is another. The
+    paper has no temperature in its formulas and 0.3 in its experiments; if that was on the
+    entropy alone, as its words are, it is ``diversity_coef=1.0``. The printed critic's loss lacks
+    :math:`\gamma`.
 
     With ``diversity="diayn"``, the paper's baseline, the reward has a term more and nothing else
     changes:
@@ -57,17 +58,19 @@ class MEDELoss(SACLoss):
         \hat r = c \left[\log q(z \mid s) - \log p(z)\right], \qquad p(z) = 1 / Z
 
     Everything else is TorchRL's :class:`~torchrl.objectives.SACLoss`, whose keyword arguments it
-    takes; with one latent value the two are equal. The temperature is adapted to the entropy of
-    the policies, without the discriminator's term.
+    takes; with one latent value and the task's reward the two are equal. The temperature is
+    adapted to the entropy of the policies, without the discriminator's term.
 
     The discriminator is not a part of this loss: it is neither among its parameters nor in its
-    ``state_dict``, and is trained by :class:`~torchrl_mixture.objectives.DiscriminatorLoss`.
+    ``state_dict``, and is trained, saved and moved by
+    :class:`~torchrl_mixture.objectives.DiscriminatorLoss`.
 
     Arguments:
         actor_network: a policy that reads ``"latent"``, such as
             :func:`~torchrl_mixture.modules.latent_actor` makes.
-        qvalue_network: the critic, such as :func:`~torchrl_mixture.modules.latent_critic` makes;
-            give a list of critics to keep their initialisation.
+        qvalue_network: the critic, which reads ``"latent"`` too, such as
+            :func:`~torchrl_mixture.modules.latent_critic` makes; give a list of critics to keep
+            their initialisation.
         value_network: as in ``SACLoss``.
         discriminator: :math:`q(z \mid s, a)` with ``"mede"``; with ``"diayn"``
             :math:`q(z \mid s)`, or one that reads the action too.
@@ -180,7 +183,7 @@ class MEDELoss(SACLoss):
         frozen = {name: value.detach() for name, value in self.discriminator.named_parameters()}
         inputs = tensordict.select(*self.discriminator.in_keys)
         logits = functional_call(self.discriminator, frozen, (inputs,))["latent_logits"]
-        return F.latent_log_prob(logits, tensordict.get(self.tensor_keys.latent))
+        return F.latent_log_prob(logits, tensordict[self.tensor_keys.latent])
 
     @contextmanager
     def _paid_for_drawn_actions(self) -> Iterator[None]:

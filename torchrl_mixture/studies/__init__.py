@@ -62,10 +62,10 @@ from torchrl_mixture.studies.random_bandits import (
 )
 
 __all__ = [
+    "CONTOUR_STATES",
     "LEARNERS",
     "METHODS",
     "MOMENTS",
-    "CONTOUR_STATES",
     "BanditLearner",
     "BanditResult",
     "DeterministicLearner",

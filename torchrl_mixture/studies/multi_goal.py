@@ -177,8 +177,8 @@ def action_values(
         \min_e Q_e(s_i, a_j) \quad \text{or} \quad \min_e Q_e(s_i, a_j, z)
 
     The difference of the two is Theorem 2's :math:`S_z` where both have been learned with the same
-    temperature and discount; in units of the reward, it is the temperature times that of the
-    paper, whose formulas have none.
+    temperature, which is the discriminator's coefficient too, and the same discount; in units of
+    the reward, it is the temperature times that of the paper, whose formulas have none.
 
     Arguments:
         loss: with the critics.
