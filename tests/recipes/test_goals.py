@@ -107,10 +107,8 @@ def test_goals_of_straight_walks(runs, main, walking):
     single = [EAST] * 8 + [WEST] * 7 + [SOUTH] * 60 + [STAY] * 5  # of 80; 8 are a tenth
     walking(mede=[[EAST] * 12 + [NORTH] * 8, [NORTH], [NORTH]], sac_mixture=[single])
     lines = main(runs["mede"], runs["sac_mixture"], runs["mede"])
-    of_mede = (
-        f"{runs['mede']}  z0 to 0 [12 0 8 0 0]  z1 to 2 [0 0 20 0 0]  z2 to 2 [0 0 20 0 0]"
-        "  2 of 4 goals"
-    )
+    of_mede = f"{runs['mede']}  z0 to 0 [12 0 8 0 0]  z1 to 2 [0 0 20 0 0]  z2 to 2 [0 0 20 0 0]"
+    of_mede += "  2 of 4 goals"
     assert lines == [
         HEADING,
         of_mede,
@@ -261,8 +259,7 @@ def test_refused_runs(runs, main, capsys, tmp_path):
     line = refused(main, capsys, runs["mede"], other)
     assert line == f"runs={other}: expected a run of a task MultiGoal, not of BimodalBandit."
     line = refused(main, capsys, runs["normalized"])
-    expected = "expected a run without env.normalize_observations."
-    assert line == f"runs={runs['normalized']}: {expected}"
+    assert line.startswith(f"runs={runs['normalized']}: expected a run without env.normalize_")
     copy = tmp_path / "mede" / "copy"
     shutil.copytree(runs["mede"], copy)
     shutil.rmtree(copy / "checkpoints")
@@ -284,12 +281,12 @@ def test_refused_figures(runs, main, capsys, monkeypatch, tmp_path):
     line = refused(main, capsys, runs["gamid"], options=["figure=a.png"])
     assert line == "figure=a.png: expected no figure without a run of mede, sac_mixture."
     line = refused(main, capsys, runs["sac_mixture"], runs["diayn"], options=["figure=a.png"])
-    expected = "expected no figure of two tasks, MultiGoal-two and MultiGoal."
-    assert line == f"figure=a.png: {expected}"
+    assert line == "figure=a.png: expected no figure of two tasks, MultiGoal-two and MultiGoal."
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     line = refused(main, capsys, runs["mede"], options=["figure=a.png"])
-    expected = "expected no figure, or first: pip install 'torchrl_mixture[plots]'."
-    assert line == f"figure=a.png: {expected}"
+    assert line.endswith(
+        "a.png: expected no figure, or first: pip install 'torchrl_mixture[plots]'."
+    )
     assert not Path("a.png").exists()
 
 
@@ -299,5 +296,4 @@ def test_a_figure_that_cannot_be_written(runs, main, capsys, tmp_path):
     with pytest.raises(SystemExit) as exit_info:
         main(runs["mede"], options=[f"figure={folder}", "episodes=1"])
     assert exit_info.value.code == 2
-    expected = f"{folder}: cannot be written (Is a directory)."
-    assert capsys.readouterr().err.rstrip("\n") == expected
+    assert capsys.readouterr().err == f"{folder}: cannot be written (Is a directory).\n"
