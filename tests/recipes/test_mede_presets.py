@@ -56,7 +56,7 @@ def test_papers_values(recipe, preset):
 def test_what_the_paper_leaves_to_soft_actor_critic(recipe, preset):
     config = load_config(recipe.Config, [f"preset={preset}"])
     optim, goals = config.optim, preset.startswith("multi_goal")
-    assert optim.lr == config.discriminator.lr == (1e-3 if goals else 3e-4)
+    assert optim.lr == config.discriminator.lr == 3e-4
     assert (optim.gamma, optim.tau) == (0.99, 1e-4 if goals else 0.005)
     assert config.replay_buffer.size == (100_000 if goals else 1_000_000)
     assert config.collector.total_frames == (20_000 if goals else 1_000_000)
