@@ -1,4 +1,4 @@
-"""The recipe as a module, in a folder of its own."""
+"""Recipes as modules, in a folder of their own."""
 
 from types import ModuleType
 
@@ -16,3 +16,12 @@ def recipe(monkeypatch, tmp_path) -> ModuleType:
     import sac_mixture
 
     return sac_mixture
+
+
+@pytest.fixture
+def mede_recipe(monkeypatch, tmp_path) -> ModuleType:
+    monkeypatch.syspath_prepend(str(RECIPES))
+    monkeypatch.chdir(tmp_path)
+    import mede
+
+    return mede

@@ -33,6 +33,19 @@ SHORT = [
 ]
 LATENT = [argument for argument in SHORT if not argument.startswith("policy.")]
 LATENT += ["policy.num_latents=3", "discriminator.hidden_sizes=[8]"]
+# What an update of its losses returns.
+LEARNED = [
+    "loss_actor",
+    "loss_qvalue",
+    "loss_alpha",
+    "alpha",
+    "entropy",
+    *(
+        f"{what}_{form}"
+        for form in ("state_action", "state")
+        for what in ("loss_discriminator", "accuracy", "log_q")
+    ),
+]
 HINDSIGHT = [f"env.name={PointGoal.__name__}-v0", "replay_buffer.her_ratio=0.8"]
 COMMAND = [sys.executable, str(RECIPES / "sac_mixture.py")]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}

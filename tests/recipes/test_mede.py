@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from recipes.running import LATENT, RECIPES, build, rows, stop_at
+from recipes.running import LATENT, LEARNED, RECIPES, build, rows, stop_at
 from tensordict import TensorDict
 from torchrl.checkpoint import Checkpoint
 from torchrl.envs.utils import ExplorationType, set_exploration_type
@@ -17,27 +17,11 @@ from torchrl_mixture.trainers import RunningNorm, gym_env, load_config, normaliz
 from torchrl_mixture.trainers.evaluation import play_episodes
 
 WAYS = ["latents", "best_latent", "marginal", "z0", "z1", "z2", "sampled"]
-LEARNED = [
-    "loss_actor",
-    "loss_qvalue",
-    "loss_alpha",
-    "alpha",
-    "entropy",
-    *(
-        f"{what}_{form}"
-        for form in ("state_action", "state")
-        for what in ("loss_discriminator", "accuracy", "log_q")
-    ),
-]
 
 
 @pytest.fixture
-def recipe(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(RECIPES))
-    monkeypatch.chdir(tmp_path)
-    import mede
-
-    return mede
+def recipe(mede_recipe):
+    return mede_recipe
 
 
 @pytest.fixture(scope="module")

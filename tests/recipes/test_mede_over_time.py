@@ -5,7 +5,6 @@ import torch
 from recipes.running import (
     HINDSIGHT,
     LATENT,
-    RECIPES,
     build,
     check_resumed,
     frames_of,
@@ -40,12 +39,8 @@ SMALL_GOALS = [
 
 
 @pytest.fixture
-def recipe(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(RECIPES))
-    monkeypatch.chdir(tmp_path)
-    import mede
-
-    return mede
+def recipe(mede_recipe):
+    return mede_recipe
 
 
 def stepped(trainer, steps=20):

@@ -29,12 +29,8 @@ TINY = [
 
 
 @pytest.fixture
-def recipe(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(RECIPES))
-    monkeypatch.chdir(tmp_path)
-    import mede
-
-    return mede
+def recipe(mede_recipe):
+    return mede_recipe
 
 
 @pytest.mark.parametrize("preset", PAPER)

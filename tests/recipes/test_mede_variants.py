@@ -4,31 +4,14 @@ import math
 import sys
 
 import pytest
-from recipes.running import HINDSIGHT, LATENT, RECIPES, build, rows
+from recipes.running import HINDSIGHT, LATENT, LEARNED, build, rows
 
 from torchrl_mixture.trainers import train_run
 
-LEARNED = [
-    "loss_actor",
-    "loss_qvalue",
-    "loss_alpha",
-    "alpha",
-    "entropy",
-    *(
-        f"{what}_{form}"
-        for form in ("state_action", "state")
-        for what in ("loss_discriminator", "accuracy", "log_q")
-    ),
-]
-
 
 @pytest.fixture
-def recipe(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(RECIPES))
-    monkeypatch.chdir(tmp_path)
-    import mede
-
-    return mede
+def recipe(mede_recipe):
+    return mede_recipe
 
 
 def trained(recipe, *arguments):
