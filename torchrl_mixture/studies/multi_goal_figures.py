@@ -80,7 +80,7 @@ def plot_multi_goal(
                 f"{list(values.shape)}."
             )
     columns = _columns(q_soft, q_z, latent)
-    heights = [4.6, 2.3 * len(states)] if columns else [4.6]
+    heights = [5.0, 2.3 * len(states)] if columns else [5.0]
     figure = new_figure(max(4.6 * len(panels), 3.1 * len(columns)), sum(heights))
     from matplotlib import rc_context  # it is there, new_figure needed it
     from matplotlib.rcsetup import cycler
