@@ -181,6 +181,18 @@ class MixtureDensity(Distribution, ABC):
         """
         return F.mean_pairwise_distance(self._divergence("kl"))
 
+    def complementary_distance(self, distance: Literal["kl", "bhattacharyya"] = "kl") -> Tensor:
+        """Mean distance of each component from the others, by their weights, ``[*B, K]``.
+
+        With ``"kl"`` an upper bound on the divergence of the component from the mixture of the
+        others. Squashing does not change it. A diagnostic, see
+        :func:`~torchrl_mixture.functional.complementary_distance`.
+
+        Raises:
+            ValueError: where the family has no closed form of that distance.
+        """
+        return F.complementary_distance(self.log_weights, self._divergence(distance))
+
     # Points.
 
     @property
@@ -209,24 +221,37 @@ class MixtureDensity(Distribution, ABC):
         """What TorchRL takes as the action when exploration is off: :attr:`mode`."""
         return self.mode
 
-    # Entropy.
+    # Entropy: bounds, and what is exact.
 
     def _component_entropy(self) -> Tensor:
         base = (self.scale.log() + self.family.entropy).sum(-1)
         return base + self._expected_log_slope()
 
     def entropy_lower_bound(self) -> Tensor:
-        r"""The components' mean entropy :math:`\sum_k w_k H(p_k)`, ``[*B]``."""
+        r"""Lower bound: the components' mean entropy :math:`\sum_k w_k H(p_k)`, ``[*B]``.
+
+        Exact for one component and where all coincide. The squashing changes :math:`H(p_k)` by
+        the mean of its log-slope, which has a closed form for the arctangent of a Cauchy and is
+        done by quadrature for the tanh of a normal variable, see
+        :func:`~torchrl_mixture.functional.normal_expectation`.
+        """
         return F.conditional_entropy(self.log_weights, self._component_entropy())
 
     def entropy_upper_bound(self) -> Tensor:
-        r"""The entropy of component and value together, :math:`\sum_k w_k H(p_k) + H(w)`."""
+        r"""Upper bound: the entropy of component and value, :math:`\sum_k w_k H(p_k) + H(w)`.
+
+        ``[*B]``. Exact where components do not overlap. The first term is
+        :meth:`entropy_lower_bound`, quadrature included.
+        """
         return self.entropy_lower_bound() + F.weight_entropy(self.log_weights)
 
     def entropy_pairwise(self, distance: Literal["kl", "bhattacharyya"] = "kl") -> Tensor:
-        """An upper bound (``"kl"``) or a lower one (``"bhattacharyya"``) between the other two.
+        """Upper bound (``"kl"``) or lower bound (``"bhattacharyya"``), ``[*B]``.
 
-        See :func:`~torchrl_mixture.functional.pairwise_entropy`.
+        It lies between the other two bounds, and is exact where components coincide or lie far
+        apart. The components' entropies are those of :meth:`entropy_lower_bound`, quadrature
+        included; the distances do not change under squashing. See
+        :func:`~torchrl_mixture.functional.pairwise_entropy`.
 
         Raises:
             ValueError: where the family has no closed form of that distance.

@@ -17,6 +17,11 @@ from torchrl_mixture.functional.entropy import (
     pairwise_entropy,
     weight_entropy,
 )
+from torchrl_mixture.functional.entropy_estimates import (
+    complementary_distance,
+    stratified_entropy,
+    two_sample_entropy,
+)
 from torchrl_mixture.functional.families import CAUCHY, NORMAL, Family
 from torchrl_mixture.functional.implicit import implicit_reparameterization
 from torchrl_mixture.functional.latent import latent_accuracy, latent_log_prob
@@ -41,6 +46,7 @@ __all__ = [
     "Squashing",
     "cauchy_kl",
     "choose_component",
+    "complementary_distance",
     "component_divergence",
     "component_information",
     "component_log_prob",
@@ -59,6 +65,8 @@ __all__ = [
     "responsibilities",
     "score_function",
     "straight_through_gumbel",
+    "stratified_entropy",
     "take_component",
+    "two_sample_entropy",
     "weight_entropy",
 ]
