@@ -1,4 +1,4 @@
-"""The programs of the README and of the pages on training, Gamid and MEDE run as printed."""
+"""The programs of the README and of the pages on training, Gamid, MEDE and SACM run as printed."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{p}.md" for p in ("training", "gamid", "mede"))]
+PAGES = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{p}.md" for p in ("training", "gamid", "mede", "sacm")),
+]
 PROGRAMS = [
     program
     for page in PAGES

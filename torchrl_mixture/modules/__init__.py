@@ -1,6 +1,7 @@
 """TensorDict modules for mixture policies."""
 
 from torchrl_mixture.modules.actor import Base, mixture_actor, with_rule
+from torchrl_mixture.modules.component_critic import ComponentCritic
 from torchrl_mixture.modules.discriminator import Discriminator
 from torchrl_mixture.modules.extractor import MixtureParamExtractor, spread_locations
 from torchrl_mixture.modules.greedy import GreedyComponent
@@ -12,6 +13,7 @@ from torchrl_mixture.modules.specs import input_size
 
 __all__ = [
     "Base",
+    "ComponentCritic",
     "ComponentSelector",
     "Discriminator",
     "GreedyComponent",

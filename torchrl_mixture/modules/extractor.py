@@ -110,3 +110,24 @@ def spread_locations(num_components: int, action_size: int, spread: float) -> Te
     grid = torch.linspace(-spread, spread, num_components)
     columns = [grid] + [grid[torch.randperm(num_components)] for _ in range(action_size - 1)]
     return torch.stack(columns, -1)
+
+
+def count_components(actor: nn.Module) -> int:
+    """The number of components :math:`K` of an actor, by its :class:`MixtureParamExtractor`.
+
+    Arguments:
+        actor: a module with such an extractor in it.
+
+    Raises:
+        ValueError: where there is none.
+
+    Example:
+        >>> count_components(nn.Sequential(nn.Linear(3, 25), MixtureParamExtractor(5)))
+        5
+    """
+    for module in actor.modules():
+        if isinstance(module, MixtureParamExtractor):
+            return module.num_components
+    raise ValueError(
+        "num_components must be given where the actor has no MixtureParamExtractor, got None."
+    )

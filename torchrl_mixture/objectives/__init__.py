@@ -14,8 +14,10 @@ from torchrl_mixture.objectives.estimators import (
 from torchrl_mixture.objectives.gamid import GamidLoss
 from torchrl_mixture.objectives.mede import Diversity, MEDELoss
 from torchrl_mixture.objectives.sac import MixtureSACLoss
+from torchrl_mixture.objectives.sacm import ActorEntropy, SACMLoss, Variant
 
 __all__ = [
+    "ActorEntropy",
     "DiscriminatorLoss",
     "Diversity",
     "EstimatorName",
@@ -29,4 +31,6 @@ __all__ = [
     "Marginal",
     "MixtureSACLoss",
     "QFunction",
+    "SACMLoss",
+    "Variant",
 ]

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from tensordict import TensorDictBase
-from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, dispatch
+from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
 from torch import Tensor
-from torchrl.envs.utils import ExplorationType, set_exploration_type
-from torchrl.objectives import SACLoss
 
-from torchrl_mixture import functional as F
-from torchrl_mixture.distributions import ComponentMixture
-from torchrl_mixture.modules.ensemble import EnsembleCall
 from torchrl_mixture.objectives.estimators import (
     EstimatorName,
     GradientEstimator,
     make_gradient_estimator,
 )
+from torchrl_mixture.objectives.mixture_policy import MixturePolicyLoss, policy_diagnostics
 
 __all__ = ["MixtureSACLoss"]
 
-_DIAGNOSTICS = ("weight_entropy", "effective_components", "component_information")
 
-
-class MixtureSACLoss(SACLoss):
+class MixtureSACLoss(MixturePolicyLoss):
     r"""SAC with a choice of gradient estimator for a mixture policy.
 
     .. math::
@@ -63,6 +56,7 @@ class MixtureSACLoss(SACLoss):
         with the terminal mask that it omits.
 
     Example:
+        >>> import torch
         >>> from tensordict import TensorDict
         >>> from torchrl.data import Bounded
         >>> from torchrl.modules import MLP, ValueOperator
@@ -104,24 +98,8 @@ class MixtureSACLoss(SACLoss):
         **kwargs: Any,
     ) -> None:
         gradient_estimator = make_gradient_estimator(gradient_estimator)
-        _check_actor(actor_network)
         super().__init__(actor_network, qvalue_network, value_network, **kwargs)
         self.gradient_estimator = gradient_estimator
-        self.out_keys = [*self.out_keys, *_DIAGNOSTICS]  # type: ignore[has-type]
-
-    def _make_vmap(self) -> None:
-        super()._make_vmap()
-        self._vmap_qnetworkN0 = EnsembleCall(self.qvalue_network)
-
-    def _policy(self, tensordict: TensorDictBase) -> ComponentMixture:
-        with (
-            set_exploration_type(ExplorationType.RANDOM),
-            self.actor_network_params.to_module(self.actor_network, preserve_module_state=False),
-        ):
-            # Selected, so that the parameters are not written to the caller's batch.
-            return self.actor_network.get_dist(
-                tensordict.select(*self.actor_network.in_keys, strict=False)
-            )
 
     def actor_loss(self, tensordict: TensorDictBase) -> tuple[Tensor, dict[str, Tensor]]:
         """The actor's loss, and without gradient the log-density and the diagnostics."""
@@ -145,61 +123,5 @@ class MixtureSACLoss(SACLoss):
             )
         weights = self._maybe_get_priority_weight(tensordict)
         loss = self._reduce_loss(loss, tensordict=tensordict, weights=weights)
-        self._actor_metadata = {"log_prob": log_prob.detach(), **_diagnostics(policy)}
+        self._actor_metadata = {"log_prob": log_prob.detach(), **policy_diagnostics(policy)}
         return loss, self._actor_metadata
-
-    @dispatch
-    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """SAC's losses and the diagnostics, see the class."""
-        output = super().forward(tensordict)
-        metadata = self.__dict__.pop("_actor_metadata")
-        for name in _DIAGNOSTICS:
-            if self.reduction != "none":
-                output.set(name, metadata[name])
-            elif self.scalar_output_mode == "non_tensor":
-                output.set_non_tensor(name, metadata[name])
-        return output
-
-    @torch.no_grad()
-    def mixture_diagnostics(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
-        """What is too slow for every update: look at it when logging.
-
-        Arguments:
-            tensordict: a batch with the actor's input.
-
-        Returns:
-            ``component_distance``, the mean pairwise Jeffreys divergence before squashing, in
-            nats, zero for one component; ``component_weight`` ``[K]``, ``component_loc`` and
-            ``component_scale`` ``[K, A]``, means over the batch.
-        """
-        policy = self._policy(tensordict)
-        batch = tuple(range(len(policy.batch_shape)))
-        return {
-            "component_distance": policy.component_distance().mean(),
-            "component_weight": policy.weights.mean(batch),
-            "component_loc": policy.loc.mean(batch),
-            "component_scale": policy.scale.mean(batch),
-        }
-
-
-def _check_actor(actor_network: ProbabilisticTensorDictSequential) -> None:
-    distribution = actor_network.module[-1].distribution_class
-    if isinstance(distribution, type) and not issubclass(distribution, ComponentMixture):
-        raise ValueError(
-            f"actor_network must have a ComponentMixture as its distribution, such as "
-            f"mixture_actor makes, got {distribution.__name__}."
-        )
-
-
-@torch.no_grad()
-def _diagnostics(policy: ComponentMixture) -> dict[str, Tensor]:
-    log_weights = policy.log_weights
-    if policy.num_components == 1:
-        zero, one = log_weights.new_zeros(()), log_weights.new_ones(())
-        return dict(zip(_DIAGNOSTICS, (zero, one, zero), strict=True))
-    information = F.component_information(log_weights, policy.sample_responsibilities())
-    return {
-        "weight_entropy": F.weight_entropy(log_weights).mean(),
-        "effective_components": F.effective_components(log_weights),
-        "component_information": information.mean(),
-    }

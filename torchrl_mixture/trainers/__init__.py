@@ -7,6 +7,7 @@ from torchrl_mixture.trainers.checkpoints import (
 )
 from torchrl_mixture.trainers.component_hooks import ComponentUse, MeansRecord
 from torchrl_mixture.trainers.config import load_config, setting
+from torchrl_mixture.trainers.data_masks import DataMasks
 from torchrl_mixture.trainers.environments import (
     dm_control_env,
     evaluation_task,
@@ -51,6 +52,7 @@ __all__ = [
     "CollectorConfig",
     "ComponentUse",
     "ConfigError",
+    "DataMasks",
     "EnvConfig",
     "EpisodeEvaluator",
     "Evaluation",

@@ -95,11 +95,11 @@ def off_policy_trainer(
     )
     checked = (*CHECKED_KEYS, *GOAL_KEYS) if with_goals(config) else CHECKED_KEYS
     FiniteCheck(checked, run.checkpoints.latest).register(trainer)
+    for hook in hooks:  # before the storing: what they add to a batch can be stored
+        hook.register(trainer)
     replay.register(trainer)
     LogTrimmer().register(trainer)
     ProgressBar(config.collector.total_frames).register(trainer)
-    for hook in hooks:
-        hook.register(trainer)
     Evaluation(
         _evaluate(config, evaluator, diagnostics, replay.buffer),
         _record(run, Checkpoint(policy=policy, **saved), evaluator.columns[0]),
