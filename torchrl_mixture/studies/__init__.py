@@ -18,6 +18,7 @@ from torchrl_mixture.studies.bandit_learners import (
     GamidLearner,
     MEDELearner,
     SACLearner,
+    SACMLearner,
 )
 from torchrl_mixture.studies.bimodal import (
     draw_starts,
@@ -35,6 +36,8 @@ from torchrl_mixture.studies.bimodal_objective import (
     objective,
 )
 from torchrl_mixture.studies.continuous_bandit import MOMENTS, BanditResult, train_learner
+from torchrl_mixture.studies.mixture_entropy import compare_entropies, integrated_entropy
+from torchrl_mixture.studies.mixture_entropy_figures import plot_entropies
 from torchrl_mixture.studies.multi_goal import (
     CONTOUR_STATES,
     Paths,
@@ -75,10 +78,12 @@ __all__ = [
     "PathPanel",
     "Paths",
     "SACLearner",
+    "SACMLearner",
     "SweepResult",
     "SweepSettings",
     "action_grid",
     "action_values",
+    "compare_entropies",
     "distinct_goals",
     "draw_starts",
     "entropy",
@@ -88,6 +93,7 @@ __all__ = [
     "gains",
     "goal_counts",
     "goal_of_policy",
+    "integrated_entropy",
     "load_results",
     "log_density",
     "num_modes",
@@ -98,6 +104,7 @@ __all__ = [
     "plot_alphas",
     "plot_best_settings",
     "plot_densities",
+    "plot_entropies",
     "plot_every_bandit",
     "plot_examples",
     "plot_multi_goal",
