@@ -16,6 +16,7 @@ from typing import Any
 import evaluate
 import mede
 import sac_mixture
+import sacm
 import torch
 from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
@@ -36,6 +37,7 @@ from torchrl_mixture.trainers import (
 )
 
 ENDINGS = (".png", ".pdf", ".svg")
+SINGLES = ("sac_mixture", "sacm")  # recipes without latents whose critics can be drawn
 SINGLE = 4  # times the episodes of a latent that a policy without latents plays
 
 
@@ -43,7 +45,7 @@ SINGLE = 4  # times the episodes of a latent that a policy without latents plays
 class Config:
     runs: list[str] = setting([])  # folders of runs, runs/RECIPE/TIME-SEED
     episodes: int = setting(20, above=0, at_most=10**5)  # of each latent; of others 4 times that
-    figure: str = ""  # a file: paths of the first runs of mede and sac_mixture, and their values
+    figure: str = ""  # a file: paths of the first runs of mede and of the others, and values
     latent: int = setting(0, at_least=0)  # whose values are drawn
     seed: int = setting(0, at_least=0, at_most=2**31 - 1)
 
@@ -121,6 +123,9 @@ class TrainedRun:
             form: mede.Form = "state_action" if settings.loss.diversity == "mede" else "state"
             discriminator = mede.make_discriminator(settings, env, form)
             loss: LossModule = mede.make_loss(settings, env, actor.actor, discriminator)
+        elif self.recipe == "sacm":
+            critics = [sacm.make_critic(settings, env) for _ in range(2)]
+            loss = sacm.make_loss(settings, actor, critics)
         else:
             critics = [sac_mixture.make_critic(settings, env) for _ in range(2)]
             loss = sac_mixture.make_loss(settings, actor, critics)
@@ -169,13 +174,13 @@ def summarize(runs: list[TrainedRun]) -> list[str]:
     return lines
 
 
-def first(runs: list[TrainedRun], recipe: str) -> TrainedRun | None:
-    return next((run for run in runs if run.recipe == recipe), None)
+def first(runs: list[TrainedRun], *recipes: str) -> TrainedRun | None:
+    return next((run for run in runs if run.recipe in recipes), None)
 
 
 def check(config: Config, runs: list[TrainedRun]) -> None:
     """Refuse what a figure cannot be drawn of, before anything is played."""
-    latent, single = first(runs, "mede"), first(runs, "sac_mixture")
+    latent, single = first(runs, "mede"), first(runs, *SINGLES)
     if latent is not None and config.latent >= latent.latents:
         allowed = f"below {latent.latents}, the latents of {latent.folder}"
         raise ConfigError("latent", config.latent, allowed)
@@ -189,7 +194,8 @@ def check(config: Config, runs: list[TrainedRun]) -> None:
         allowed = "no figure, or first: pip install 'torchrl_mixture[plots]'"
         raise ConfigError("figure", config.figure, allowed)
     if latent is None and single is None:
-        raise ConfigError("figure", config.figure, "no figure without a run of mede, sac_mixture")
+        drawn = ", ".join(("mede", *SINGLES))
+        raise ConfigError("figure", config.figure, f"no figure without a run of {drawn}")
     if latent is not None and single is not None and latent.learner[1] != single.learner[1]:
         allowed = f"no figure of two tasks, {latent.learner[1]} and {single.learner[1]}"
         raise ConfigError("figure", config.figure, allowed)
@@ -197,11 +203,13 @@ def check(config: Config, runs: list[TrainedRun]) -> None:
 
 def critics_values(config: Config, runs: list[TrainedRun]) -> dict[str, Any]:
     """Score the actions in the figure's states, without and with a latent, as far as possible."""
-    single, latent = first(runs, "sac_mixture"), first(runs, "mede")
+    single, latent = first(runs, *SINGLES), first(runs, "mede")
     states, actions = torch.tensor(studies.CONTOUR_STATES), studies.action_grid()
     values = {}
     if single is not None:
-        values["q_soft"] = studies.action_values(single.make_loss(), states, actions)
+        scores = studies.action_values(single.make_loss(), states, actions)
+        # Of components with values of their own, their mean.
+        values["q_soft"] = scores if scores.ndim == actions.ndim else scores.mean(-1)
     if latent is not None:
         z = torch.eye(latent.latents)[config.latent]
         values["q_z"] = studies.action_values(latent.make_loss(), states, actions, z)
@@ -209,8 +217,8 @@ def critics_values(config: Config, runs: list[TrainedRun]) -> dict[str, Any]:
 
 
 def draw(config: Config, runs: list[TrainedRun], values: dict[str, Any]) -> None:
-    """Draw the paths of the first run of either recipe, and the values of the actions."""
-    shown = [run for run in (first(runs, "sac_mixture"), first(runs, "mede")) if run is not None]
+    """Draw the paths of the first run of either kind, and the values of the actions."""
+    shown = [run for run in (first(runs, *SINGLES), first(runs, "mede")) if run is not None]
     env, panels = shown[0].policy.make_raw_env(), [run.panel() for run in shown]
     try:
         studies.plot_multi_goal(env, panels, config.figure, latent=config.latent, **values)

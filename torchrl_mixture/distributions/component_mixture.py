@@ -128,7 +128,10 @@ class ComponentMixture(MixtureDensity):
     def rsample_components_and_log_prob(
         self, sample_shape: SampleShape = ()
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw reparameterised values of every component, one each by default.
+        """Draw reparameterised values of every component.
+
+        Arguments:
+            sample_shape: :math:`S`, draws of each component; one by default.
 
         Returns:
             The values ``[*S, *B, K, A]``; the mixture's log-density at each ``[*S, *B, K]``; the

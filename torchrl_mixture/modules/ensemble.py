@@ -87,8 +87,8 @@ def component_values(
         value_key: what they write.
 
     Returns:
-        ``[E, *B, K]``.
+        ``[E, *B, K, n]``, with :math:`n` values of each critic.
     """
     state = tensordict.select(*critics.network.in_keys, strict=False)
     scored = state.unsqueeze(-1).expand(*state.shape, means.shape[-2])
-    return critics(scored.set(action_key, means), params).get(value_key).squeeze(-1)
+    return critics(scored.set(action_key, means), params).get(value_key)

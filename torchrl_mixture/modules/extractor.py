@@ -112,11 +112,11 @@ def spread_locations(num_components: int, action_size: int, spread: float) -> Te
     return torch.stack(columns, -1)
 
 
-def count_components(actor: nn.Module) -> int:
+def count_components(actor_network: nn.Module) -> int:
     """The number of components :math:`K` of an actor, by its :class:`MixtureParamExtractor`.
 
     Arguments:
-        actor: a module with such an extractor in it.
+        actor_network: a module with such an extractor in it.
 
     Raises:
         ValueError: where there is none.
@@ -125,9 +125,10 @@ def count_components(actor: nn.Module) -> int:
         >>> count_components(nn.Sequential(nn.Linear(3, 25), MixtureParamExtractor(5)))
         5
     """
-    for module in actor.modules():
+    for module in actor_network.modules():
         if isinstance(module, MixtureParamExtractor):
             return module.num_components
     raise ValueError(
-        "num_components must be given where the actor has no MixtureParamExtractor, got None."
+        "actor_network must have a MixtureParamExtractor, by which its components are counted, "
+        "got none."
     )

@@ -115,4 +115,4 @@ class GreedyComponent(TensorDictModuleBase):
         if self.actor.num_components == 1:
             return torch.zeros(means.shape[:-2], dtype=torch.int64, device=means.device)
         values = component_values(self.critics, self.qvalue_params, tensordict, means)
-        return values.amin(0).argmax(-1)
+        return values.squeeze(-1).amin(0).argmax(-1)

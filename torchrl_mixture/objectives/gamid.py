@@ -149,7 +149,7 @@ class GamidLoss(TD3Loss):
             means,
             action_key=self.tensor_keys.action,
             value_key=self.tensor_keys.state_action_value,
-        )
+        ).squeeze(-1)
 
     def _choose(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Set the action to the mean that is best under the target critics."""

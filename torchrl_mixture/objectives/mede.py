@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from tensordict import TensorDictBase
@@ -19,6 +19,7 @@ from torchrl.objectives import SACLoss
 from torchrl_mixture import functional as F
 from torchrl_mixture.modules import Discriminator
 from torchrl_mixture.modules.ensemble import EnsembleCall
+from torchrl_mixture.objectives.checks import check_choice
 
 __all__ = ["Diversity", "MEDELoss"]
 
@@ -243,8 +244,7 @@ class MEDELoss(SACLoss):
 
 
 def _check_diversity(diversity: str, task_reward: bool, coef: float | None) -> None:
-    if diversity not in get_args(Diversity):
-        raise ValueError(f"diversity must be one of {get_args(Diversity)}, got {diversity!r}.")
+    check_choice("diversity", diversity, Diversity)
     if not task_reward and diversity != "diayn":
         raise ValueError(f"task_reward=False must have diversity='diayn', got {diversity!r}.")
     if coef is not None and not coef >= 0:

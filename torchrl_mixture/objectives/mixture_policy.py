@@ -15,7 +15,7 @@ from torchrl_mixture import functional as F
 from torchrl_mixture.distributions import ComponentMixture
 from torchrl_mixture.modules.ensemble import EnsembleCall
 
-__all__ = ["MixturePolicyLoss"]
+__all__ = ["DIAGNOSTICS", "MixturePolicyLoss", "policy_diagnostics"]
 
 DIAGNOSTICS = ("weight_entropy", "effective_components", "component_information")
 
@@ -62,11 +62,13 @@ class MixturePolicyLoss(SACLoss):
         """SAC's losses and what the class returns beside them."""
         output = super().forward(tensordict)
         metadata = self.__dict__.pop("_actor_metadata")
-        for name in (name for name in metadata if name in self.out_keys):
+        # Those of SAC's own names, alpha and entropy, take the place of SAC's.
+        named = {name: metadata[name] for name in self.out_keys if name in metadata}
+        for name, value in named.items():
             if self.reduction != "none":
-                output.set(name, metadata[name])
+                output.set(name, value)
             elif self.scalar_output_mode == "non_tensor":
-                output.set_non_tensor(name, metadata[name])
+                output.set_non_tensor(name, value)
         return output
 
     @torch.no_grad()
@@ -102,6 +104,7 @@ def _check_actor(actor_network: ProbabilisticTensorDictSequential) -> None:
 
 @torch.no_grad()
 def policy_diagnostics(policy: ComponentMixture) -> dict[str, Tensor]:
+    """The :data:`DIAGNOSTICS` of a policy, means over the batch."""
     log_weights = policy.log_weights
     if policy.num_components == 1:
         zero, one = log_weights.new_zeros(()), log_weights.new_ones(())

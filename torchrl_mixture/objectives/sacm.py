@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from tensordict import TensorDictBase
@@ -17,6 +17,12 @@ from torchrl.objectives.utils import distance_loss
 from torchrl_mixture import functional as F
 from torchrl_mixture.modules.ensemble import component_values
 from torchrl_mixture.modules.extractor import count_components
+from torchrl_mixture.objectives.checks import (
+    check_choice,
+    check_mask,
+    check_target_entropy,
+    check_values,
+)
 from torchrl_mixture.objectives.mixture_policy import MixturePolicyLoss, policy_diagnostics
 
 __all__ = ["ActorEntropy", "SACMLoss", "Variant"]
@@ -49,41 +55,48 @@ class SACMLoss(MixturePolicyLoss):
     entropies are a lower bound on the entropy in the critics' target. With ``"mixture"`` it has
     that one, :math:`\log \pi(a_i \mid s)` in place of :math:`\log \pi_i(a_i \mid s)`, with
     gradients to all components, which is the objective of equation 1 where the temperatures are
-    equal. The temperature of a component is adapted to the entropy that its actor's loss has:
+    equal. The temperature of a component is adapted to the entropy that its actor's loss has,
+    with :math:`\rho_i = \pi_i` or :math:`\pi`:
 
     .. math::
-        L_\alpha = -\sum_i \log \alpha_i \left(\log \pi_i(a_i \mid s) + \bar H_i\right)
+        L_\alpha = -\mathbb E_s \sum_i
+            \log \alpha_i \left(\log \rho_i(a_i \mid s) + \bar H_i\right)
 
     The printed target lacks the terminal mask, and the :math:`\gamma` of the entropy. The paper's
     actor loss has one temperature, here each component has its own: with the mean of all, each
     :math:`\alpha_i` would answer for entropies that it does not control.
 
-    A critic of one value is shared by all components. One component is SAC.
+    A critic of one value is shared by all components. One component is SAC, but for the shape
+    ``[1]`` of ``log_alpha``. With learned weights the components are chosen by their values, and
+    those of S2ACM's critics differ by their bonus: while entropies are positive, the last
+    component takes all.
 
     Beside the losses it returns, without gradient, ``alpha`` (:math:`\sum_j w_j \alpha_j`, mean
     over the batch), ``entropy`` (the mixture's, estimated), and the diagnostics of
     :class:`~torchrl_mixture.objectives.MixtureSACLoss`.
 
     Arguments:
-        actor_network: a mixture policy such as :func:`~torchrl_mixture.modules.mixture_actor`
-            makes, with ``learn_weights=False`` for the paper's equal weights.
+        actor_network: a mixture policy with a
+            :class:`~torchrl_mixture.modules.MixtureParamExtractor`, such as
+            :func:`~torchrl_mixture.modules.mixture_actor` makes, with ``learn_weights=False`` for
+            the paper's equal weights.
         qvalue_network: a critic with :math:`K` values or one, such as
             :class:`~torchrl_mixture.modules.ComponentCritic`; give a list of critics to keep
             their initialisation.
+        value_network: ``None``: the value of a state is that of each component's critic.
         variant: ``"sacm"`` or ``"s2acm"``; the latter needs a critic with :math:`K` values.
         actor_entropy: ``"component"`` or ``"mixture"``.
         data_masks: whether each transition trains the critics of some components only: those of
-            its ``"component_mask"``, bool ``[*B, K]``.
+            its ``"component_mask"``, bool ``[*B, K]``, such as
+            :class:`~torchrl_mixture.trainers.DataMasks` writes.
         target_entropy: :math:`\bar H`, in nats: ``"auto"`` for minus the action's size, a number,
             or one number for each component.
-        num_components: :math:`K`, where the actor has no
-            :class:`~torchrl_mixture.modules.MixtureParamExtractor` to read it from.
-        **kwargs: the other keyword arguments of ``SACLoss``, but for ``value_network``. Its
-            default ``loss_function`` is ``"smooth_l1"``; the paper uses ``"l2"``.
+        **kwargs: the other keyword arguments of ``SACLoss``. Its default ``loss_function`` is
+            ``"smooth_l1"``; the paper uses ``"l2"``.
 
     Raises:
         ValueError: where an argument is none of those allowed or its size is not that of the
-            components; at the first call, where the critics have another number of values.
+            components; when called, where values or masks have another shape.
 
     Source:
         Baram et al. (2021), arXiv:2103.10176, algorithm 1 and equations 8 to 14.
@@ -126,27 +139,26 @@ class SACMLoss(MixturePolicyLoss):
         self,
         actor_network: ProbabilisticTensorDictSequential,
         qvalue_network: TensorDictModule | list[TensorDictModule],
+        value_network: None = None,
         *,
         variant: Variant = "sacm",
         actor_entropy: ActorEntropy = "component",
         data_masks: bool = False,
         target_entropy: str | float | Sequence[float] = "auto",
-        num_components: int | None = None,
         **kwargs: Any,
     ) -> None:
-        _check_choice("variant", variant, Variant)
-        _check_choice("actor_entropy", actor_entropy, ActorEntropy)
-        if kwargs.get("value_network") is not None:
+        check_choice("variant", variant, Variant)
+        check_choice("actor_entropy", actor_entropy, ActorEntropy)
+        if value_network is not None:
             raise ValueError("value_network must be None: a component's value is of its critic.")
-        count = count_components(actor_network) if num_components is None else num_components
-        if isinstance(target_entropy, Sequence) and not isinstance(target_entropy, str):
-            _check_target_entropy(target_entropy, count)
-        self.data_masks = data_masks
+        self.data_masks = data_masks  # read below, where the input's keys are listed
         super().__init__(actor_network, qvalue_network, target_entropy=target_entropy, **kwargs)
+        self.num_components = count_components(actor_network)
+        if isinstance(target_entropy, Sequence) and not isinstance(target_entropy, str):
+            check_target_entropy(target_entropy, self.num_components)
         self.variant = variant
         self.actor_entropy = actor_entropy
-        self.num_components = count
-        log_alpha = self.log_alpha.detach().expand(count).clone()  # type: ignore[has-type]
+        log_alpha = self.log_alpha.detach().repeat(self.num_components)  # type: ignore[has-type]
         if self.fixed_alpha:
             self.register_buffer("log_alpha", log_alpha)
         else:
@@ -162,7 +174,7 @@ class SACMLoss(MixturePolicyLoss):
         """Values of each critic and component, ``[E, *B, K]``, or ``[E, *B, 1]`` if shared."""
         output = self._vmap_qnetworkN0(tensordict, params)
         values = output.get(self.tensor_keys.state_action_value)
-        _check_values(values.shape[-1], self.num_components, self.variant, self.data_masks)
+        check_values(values.shape[-1], self.num_components, self.variant, self.data_masks)
         return values
 
     def _actor_values(self, tensordict: TensorDictBase, actions: Tensor) -> Tensor:
@@ -175,9 +187,9 @@ class SACMLoss(MixturePolicyLoss):
             action_key=self.tensor_keys.action,
             value_key=self.tensor_keys.state_action_value,
         )
-        if values.ndim > actions.ndim:  # by every component's critic
-            values = values.diagonal(dim1=-2, dim2=-1)
-        return values.amin(0)
+        shared = values.shape[-1] == 1
+        own = values.squeeze(-1) if shared else values.diagonal(dim1=-2, dim2=-1)
+        return own.amin(0)
 
     def actor_loss(self, tensordict: TensorDictBase) -> tuple[Tensor, dict[str, Tensor]]:
         """The actor's loss, and without gradient the log-densities and the diagnostics."""
@@ -209,10 +221,16 @@ class SACMLoss(MixturePolicyLoss):
         action, bonus = self._next_action_and_bonus(following)
         following.set(self.tensor_keys.action, action)
         values = self._values(following, self.target_qvalue_network_params).amin(0) + bonus
-        following.set(self.value_estimator.tensor_keys.value, values)
-        for name in ("reward", "done", "terminated"):
-            key = getattr(self.tensor_keys, name)
-            following.set(key, following.get(key).expand(values.shape))
+        keys = self.value_estimator.tensor_keys
+        following.set(keys.value, values)
+        for key in (keys.reward, keys.done, keys.terminated):
+            signal = following.get(key)
+            if signal.shape == values[..., :1].shape:  # any other is the estimator's to refuse
+                following.set(key, signal.expand(values.shape))
+        steps = tensordict.get(keys.steps_to_next_obs, None)
+        if steps is not None:
+            steps = steps.reshape(*tensordict.shape, 1).expand(values.shape)
+            tensordict.set(keys.steps_to_next_obs, steps)
         return self.value_estimator.value_estimate(tensordict.set("next", following))
 
     def _next_action_and_bonus(self, following: TensorDictBase) -> tuple[Tensor, Tensor]:
@@ -243,6 +261,7 @@ class SACMLoss(MixturePolicyLoss):
         td_error = (values.detach() - target).abs()
         if self.data_masks:
             mask = tensordict[self.tensor_keys.component_mask]
+            check_mask(mask, values)
             loss, td_error = loss * mask, td_error * mask
         loss = self._reduce_loss(
             loss.sum((0, -1)),
@@ -269,26 +288,3 @@ def _scatter(mask: Tensor, rows: Tensor) -> Tensor:
     everywhere = rows.new_zeros((*mask.shape, rows.shape[-1]))
     everywhere[mask] = rows
     return everywhere
-
-
-def _check_choice(name: str, value: str, allowed: Any) -> None:
-    if value not in get_args(allowed):
-        raise ValueError(f"{name} must be one of {get_args(allowed)}, got {value!r}.")
-
-
-def _check_target_entropy(target_entropy: Sequence[float], count: int) -> None:
-    if len(target_entropy) != count:
-        raise ValueError(
-            f"target_entropy must be one number or one for each of {count} components, got "
-            f"{list(target_entropy)}."
-        )
-
-
-def _check_values(size: int, count: int, variant: str, data_masks: bool) -> None:
-    each = variant == "s2acm" or data_masks
-    if size != count and (each or size != 1):
-        allowed = f"{count} values" if each else f"{count} values or one"
-        raise ValueError(
-            f"qvalue_network must have {allowed} with {count} components, variant={variant!r} "
-            f"and data_masks={data_masks}, got {size}."
-        )

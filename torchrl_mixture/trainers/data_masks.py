@@ -20,6 +20,9 @@ class DataMasks(TrainerHookBase):
     Arguments:
         num_components: :math:`K`.
 
+    Raises:
+        ValueError: where there is no component.
+
     Source:
         Baram et al. (2021), section 4.2, which suggests it; after Osband et al. (2016).
 
@@ -30,6 +33,8 @@ class DataMasks(TrainerHookBase):
     """
 
     def __init__(self, num_components: int) -> None:
+        if num_components < 1:
+            raise ValueError(f"num_components must be at least 1, got {num_components}.")
         self.num_components = num_components
 
     def __call__(self, batch: TensorDictBase) -> TensorDictBase:
