@@ -77,7 +77,10 @@ class TrainedRun:
         """What is compared: the recipe, or what its latents are paid for, and the task."""
         loss, policy, task = self.settings.loss, self.settings.policy, self.settings.env.name
         if not self.latents:
-            return f"{self.recipe} (K = {policy.num_components})", task
+            name = self.recipe
+            if name == "sacm":
+                name = f"{loss.variant}, {loss.actor_entropy}"
+            return f"{name} (K = {policy.num_components})", task
         coef = "default" if loss.diversity_coef is None else loss.diversity_coef
         return f"{loss.diversity} (Z = {self.latents}, c = {coef})", task
 

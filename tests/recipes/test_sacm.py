@@ -272,11 +272,11 @@ def test_goals_of_a_run(recipe, monkeypatch, capsys, tmp_path, shared):
     goals.main()
     _, line, told, last = capsys.readouterr().out.splitlines()
     assert line.startswith(f"{folder}  [") and "of 4 goals" in line
-    assert told.startswith("sacm (K = 2) on MultiGoal: ")
+    assert told.startswith("sacm, component (K = 2) on MultiGoal: ")
     assert last == f"The figure is in {figure}"
     assert figure.read_bytes().startswith(b"\x89PNG")
     (panel,) = kept["panels"]
-    assert panel.title.startswith("sacm (K = 2), ") and panel.latents is None
+    assert panel.title.startswith("sacm, component (K = 2), ") and panel.latents is None
     # The values are the restored critics', in the mean over the components.
     loss, states = trainer.loss_module, torch.tensor(goals.studies.CONTOUR_STATES)
     actions = goals.studies.action_grid()
