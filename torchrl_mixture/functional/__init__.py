@@ -24,6 +24,12 @@ from torchrl_mixture.functional.entropy_estimates import (
 )
 from torchrl_mixture.functional.families import CAUCHY, NORMAL, Family
 from torchrl_mixture.functional.implicit import implicit_reparameterization
+from torchrl_mixture.functional.information import (
+    advantage_weights,
+    effective_sample_size,
+    perturbation_divergence,
+    weighted_information,
+)
 from torchrl_mixture.functional.latent import latent_accuracy, latent_log_prob
 from torchrl_mixture.functional.mixture import (
     choose_component,
@@ -44,6 +50,7 @@ __all__ = [
     "TANH",
     "Family",
     "Squashing",
+    "advantage_weights",
     "cauchy_kl",
     "choose_component",
     "complementary_distance",
@@ -52,6 +59,7 @@ __all__ = [
     "component_log_prob",
     "conditional_entropy",
     "effective_components",
+    "effective_sample_size",
     "implicit_reparameterization",
     "latent_accuracy",
     "latent_log_prob",
@@ -62,6 +70,7 @@ __all__ = [
     "normal_expectation",
     "normal_kl",
     "pairwise_entropy",
+    "perturbation_divergence",
     "responsibilities",
     "score_function",
     "straight_through_gumbel",
@@ -69,4 +78,5 @@ __all__ = [
     "take_component",
     "two_sample_entropy",
     "weight_entropy",
+    "weighted_information",
 ]

@@ -8,6 +8,7 @@ from torchrl_mixture.modules.greedy import GreedyComponent
 from torchrl_mixture.modules.latent import SeparateMLP, latent_actor, latent_critic
 from torchrl_mixture.modules.latent_policy import LatentPolicy
 from torchrl_mixture.modules.means import MeanActors
+from torchrl_mixture.modules.prior import PriorNetwork
 from torchrl_mixture.modules.selector import ComponentSelector, Hold
 from torchrl_mixture.modules.specs import input_size
 
@@ -21,6 +22,7 @@ __all__ = [
     "LatentPolicy",
     "MeanActors",
     "MixtureParamExtractor",
+    "PriorNetwork",
     "SeparateMLP",
     "input_size",
     "latent_actor",

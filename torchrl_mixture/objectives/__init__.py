@@ -1,5 +1,6 @@
 """Losses for mixture policies, in TorchRL's conventions."""
 
+from torchrl_mixture.objectives.awmp_prior import AWMPPriorLoss, Perturbation
 from torchrl_mixture.objectives.discriminator import DiscriminatorLoss
 from torchrl_mixture.objectives.estimators import (
     EstimatorName,
@@ -17,6 +18,7 @@ from torchrl_mixture.objectives.sac import MixtureSACLoss
 from torchrl_mixture.objectives.sacm import ActorEntropy, SACMLoss, Variant
 
 __all__ = [
+    "AWMPPriorLoss",
     "ActorEntropy",
     "DiscriminatorLoss",
     "Diversity",
@@ -30,6 +32,7 @@ __all__ = [
     "MEDELoss",
     "Marginal",
     "MixtureSACLoss",
+    "Perturbation",
     "QFunction",
     "SACMLoss",
     "Variant",
