@@ -108,6 +108,31 @@ def test_one_value_of_every_component(case):
 
 
 @every_case
+def test_the_mode_of_every_component(case):
+    mixture = case.random(20, components=3, size=2)
+    value, log_prob, own = mixture.modes_and_log_prob()
+    for k in range(3):
+        component = mixture.component(k)
+        torch.testing.assert_close(value[:, k], component.mode)
+        keep = away_from_edges(case, value[:, k])
+        assert keep.any()
+        expected = mixture.log_prob(value[:, k])[keep], component.log_prob(value[:, k])[keep]
+        for found, known in zip((log_prob, own), expected, strict=True):
+            torch.testing.assert_close(found[:, k][keep], known, rtol=1e-7, atol=1e-7)
+
+
+@every_case
+def test_other_weights_for_the_same_components(case):
+    mixture = case.random(5, components=3, size=2)
+    logits = torch.randn(5, 3, dtype=mixture.loc.dtype)
+    other = mixture.with_weights(logits)
+    value = mixture.sample()
+    terms = mixture.component_log_prob(value).exp() * logits.softmax(-1)
+    torch.testing.assert_close(other.log_prob(value).exp(), terms.sum(-1))
+    assert other._settings() == mixture._settings()
+
+
+@every_case
 def test_value_of_every_component_moves_with_that_component_alone(case):
     mixture = case.random(components=3, size=2)
     value, _, own = mixture.rsample_components_and_log_prob()

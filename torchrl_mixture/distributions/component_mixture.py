@@ -137,7 +137,19 @@ class ComponentMixture(MixtureDensity):
             The values ``[*S, *B, K, A]``; the mixture's log-density at each ``[*S, *B, K]``; the
             log-density of each under its own component ``[*S, *B, K]``.
         """
-        x = self.loc + self.scale * self._noise(torch.Size(sample_shape) + self.loc.shape)
+        noise = self._noise(torch.Size(sample_shape) + self.loc.shape)
+        return self._score_components(self.loc + self.scale * noise)
+
+    def modes_and_log_prob(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The location of every component, squashed, in the place of its draw.
+
+        Returns:
+            What :meth:`rsample_components_and_log_prob` returns of draws without noise.
+        """
+        return self._score_components(self.loc)
+
+    def _score_components(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Values of every component, ``[*S, *B, K, A]`` before squashing, and their densities."""
         by_component = x.movedim(-2, 0)  # components as samples: [K, *S, *B, A]
         log_slope = self._log_slope(by_component)
         joint = F.component_log_prob(by_component, self.loc, self.scale, self.family)

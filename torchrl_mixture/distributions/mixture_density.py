@@ -118,6 +118,14 @@ class MixtureDensity(Distribution, ABC):
         scale = F.take_component(self.scale, index).unsqueeze(-2)
         return type(self)(torch.zeros_like(loc[..., 0]), loc, scale, **self._settings())
 
+    def with_weights(self, logits: Tensor) -> Self:
+        """The same components with other weights.
+
+        Arguments:
+            logits: unnormalised log-weights, ``[*B, K]``.
+        """
+        return type(self)(logits, self.loc, self.scale, **self._settings())
+
     # Scoring.
 
     def _log_prob_at(self, x: Tensor) -> Tensor:

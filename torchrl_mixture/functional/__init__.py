@@ -23,6 +23,7 @@ from torchrl_mixture.functional.entropy_estimates import (
     two_sample_entropy,
 )
 from torchrl_mixture.functional.families import CAUCHY, NORMAL, Family
+from torchrl_mixture.functional.gate import gate_log_prob, gated_value, soft_option_values
 from torchrl_mixture.functional.implicit import implicit_reparameterization
 from torchrl_mixture.functional.information import (
     advantage_weights,
@@ -60,6 +61,8 @@ __all__ = [
     "conditional_entropy",
     "effective_components",
     "effective_sample_size",
+    "gate_log_prob",
+    "gated_value",
     "implicit_reparameterization",
     "latent_accuracy",
     "latent_log_prob",
@@ -73,6 +76,7 @@ __all__ = [
     "perturbation_divergence",
     "responsibilities",
     "score_function",
+    "soft_option_values",
     "straight_through_gumbel",
     "stratified_entropy",
     "take_component",

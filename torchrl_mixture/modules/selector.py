@@ -14,6 +14,7 @@ from torchrl.envs.utils import ExplorationType, exploration_type
 from torchrl.modules import ProbabilisticActor, SafeProbabilisticTensorDictSequential
 
 from torchrl_mixture.distributions import ComponentMixture
+from torchrl_mixture.modules.specs import uniform_log_prob
 
 __all__ = ["ComponentSelector", "Hold"]
 
@@ -166,4 +167,4 @@ def _uniform_log_prob(actor: ProbabilisticActor, asked_by: str) -> Tensor:
             f"{asked_by} must be False where the actor's spec has no bounded action, for random "
             f"actions have no density there; got {asked_by}=True for {type(spec).__name__}."
         )
-    return -(spec.high - spec.low).reshape(-1, spec.shape[-1])[0].log().sum()
+    return uniform_log_prob(spec)

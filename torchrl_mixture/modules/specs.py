@@ -8,7 +8,7 @@ from tensordict.utils import NestedKey
 from torch import Tensor
 from torchrl.data import Bounded, Composite, TensorSpec
 
-__all__ = ["action_box", "action_leaf", "check_num_latents", "input_size"]
+__all__ = ["action_box", "action_leaf", "check_num_latents", "input_size", "uniform_log_prob"]
 
 
 def input_size(observation_spec: Composite, in_keys: Sequence[NestedKey]) -> int:
@@ -65,6 +65,12 @@ def action_box(action_spec: TensorSpec) -> dict[str, float | Tensor]:
             )
         edges[name] = edge[0].item() if (edge == edge[0]).all() else edge
     return edges
+
+
+def uniform_log_prob(action_spec: Bounded) -> Tensor:
+    """Log-density of a uniform action, by the box that all environments of a batch share."""
+    edges = (action_spec.high - action_spec.low).reshape(-1, action_spec.shape[-1])
+    return -edges[0].log().sum()
 
 
 def check_num_latents(num_latents: int) -> None:

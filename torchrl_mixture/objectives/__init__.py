@@ -1,5 +1,6 @@
 """Losses for mixture policies, in TorchRL's conventions."""
 
+from torchrl_mixture.objectives.awmp import AWMPLoss, PriorAction
 from torchrl_mixture.objectives.awmp_prior import AWMPPriorLoss, Perturbation
 from torchrl_mixture.objectives.discriminator import DiscriminatorLoss
 from torchrl_mixture.objectives.estimators import (
@@ -18,6 +19,7 @@ from torchrl_mixture.objectives.sac import MixtureSACLoss
 from torchrl_mixture.objectives.sacm import ActorEntropy, SACMLoss, Variant
 
 __all__ = [
+    "AWMPLoss",
     "AWMPPriorLoss",
     "ActorEntropy",
     "DiscriminatorLoss",
@@ -33,6 +35,7 @@ __all__ = [
     "Marginal",
     "MixtureSACLoss",
     "Perturbation",
+    "PriorAction",
     "QFunction",
     "SACMLoss",
     "Variant",

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 import torch
+from tensordict.nn import TensorDictModule
 from torch import Tensor
 
-__all__ = ["check_choice", "check_mask", "check_target_entropy", "check_values"]
+from torchrl_mixture.modules import PriorNetwork
+
+__all__ = [
+    "check_awmp_settings",
+    "check_choice",
+    "check_mask",
+    "check_one_value",
+    "check_prior",
+    "check_target_entropy",
+    "check_values",
+]
 
 
 def check_choice(name: str, value: str, allowed: Any) -> None:
@@ -44,3 +55,42 @@ def check_mask(mask: Tensor, values: Tensor) -> None:
             f"component_mask must be bool {tuple(values.shape[1:])}, got {mask.dtype} "
             f"{tuple(mask.shape)}."
         )
+
+
+def check_awmp_settings(
+    value_network: TensorDictModule | None,
+    gate_temperature: float,
+    gate_entropy_coef: float,
+    kwargs: Mapping[str, Any],
+) -> None:
+    """Refuse what the loss of an advantage-weighted mixture cannot be set to."""
+    if value_network is None:
+        raise ValueError("value_network must be a network: the critics' target is its value.")
+    if kwargs.get("skip_done_states"):
+        raise ValueError(
+            "skip_done_states must be False: the policy is not called in the next state."
+        )
+    if not gate_temperature > 0:
+        raise ValueError(f"gate_temperature must be positive, got {gate_temperature}.")
+    if not gate_entropy_coef >= 0:
+        raise ValueError(f"gate_entropy_coef must be at least 0, got {gate_entropy_coef}.")
+
+
+def check_prior(prior_network: PriorNetwork, count: int, action_key: Any) -> None:
+    """Refuse a prior of other components, or of the state alone."""
+    if prior_network.num_components != count:
+        raise ValueError(
+            f"prior_network must have the actor's {count} components, got "
+            f"{prior_network.num_components}."
+        )
+    if action_key not in prior_network.in_keys:
+        raise ValueError(
+            f"prior_network must read the action {action_key!r}, it reads "
+            f"{list(prior_network.in_keys)}."
+        )
+
+
+def check_one_value(size: int) -> None:
+    """Refuse critics with a value for each component where they are to share one."""
+    if size != 1:
+        raise ValueError(f"qvalue_network must have one value, for all components, got {size}.")

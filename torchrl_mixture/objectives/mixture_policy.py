@@ -47,10 +47,14 @@ class MixturePolicyLoss(SACLoss):
         super()._make_vmap()
         self._vmap_qnetworkN0 = EnsembleCall(self.qvalue_network)
 
-    def _policy(self, tensordict: TensorDictBase) -> ComponentMixture:
+    def _policy(
+        self, tensordict: TensorDictBase, params: TensorDictBase | None = None
+    ) -> ComponentMixture:
+        """The policy in each state, by the actor's parameters or others."""
+        params = self.actor_network_params if params is None else params
         with (
             set_exploration_type(ExplorationType.RANDOM),
-            self.actor_network_params.to_module(self.actor_network, preserve_module_state=False),
+            params.to_module(self.actor_network, preserve_module_state=False),
         ):
             # Selected, so that the parameters are not written to the caller's batch.
             return self.actor_network.get_dist(
