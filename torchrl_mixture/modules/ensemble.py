@@ -11,7 +11,7 @@ from tensordict.utils import NestedKey
 from torch import Tensor
 from torch.func import functional_call
 
-__all__ = ["EnsembleCall", "component_values"]
+__all__ = ["EnsembleCall", "check_critic_keys", "component_values"]
 
 
 class EnsembleCall:
@@ -92,3 +92,14 @@ def component_values(
     state = tensordict.select(*critics.network.in_keys, strict=False)
     scored = state.unsqueeze(-1).expand(*state.shape, means.shape[-2])
     return critics(scored.set(action_key, means), params).get(value_key)
+
+
+def check_critic_keys(qvalue_network: TensorDictModule) -> None:
+    """Refuse critics of other keys, for modules that have no ``set_keys``."""
+    if "action" not in qvalue_network.in_keys or (
+        "state_action_value" not in qvalue_network.out_keys
+    ):
+        raise ValueError(
+            f"qvalue_network must read 'action' and write 'state_action_value', it reads "
+            f"{list(qvalue_network.in_keys)} and writes {list(qvalue_network.out_keys)}."
+        )

@@ -18,7 +18,7 @@ from torchrl.envs.utils import ExplorationType, exploration_type
 
 from torchrl_mixture import functional as F
 from torchrl_mixture.distributions import ComponentMixture
-from torchrl_mixture.modules.ensemble import EnsembleCall, component_values
+from torchrl_mixture.modules.ensemble import EnsembleCall, check_critic_keys, component_values
 from torchrl_mixture.modules.specs import uniform_log_prob
 
 __all__ = ["Acting", "GatedPolicy"]
@@ -217,10 +217,4 @@ def _check(
         raise ValueError(f"gate_temperature must be positive, got {gate_temperature}.")
     if not alpha >= 0:
         raise ValueError(f"alpha must be at least 0, got {alpha}.")
-    if "action" not in qvalue_network.in_keys or (
-        "state_action_value" not in qvalue_network.out_keys
-    ):
-        raise ValueError(
-            f"qvalue_network must read 'action' and write 'state_action_value', it reads "
-            f"{list(qvalue_network.in_keys)} and writes {list(qvalue_network.out_keys)}."
-        )
+    check_critic_keys(qvalue_network)

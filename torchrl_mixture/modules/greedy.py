@@ -11,7 +11,7 @@ from torchrl.envs import TensorDictPrimer
 from torchrl.envs.utils import ExplorationType, exploration_type
 
 from torchrl_mixture import functional as F
-from torchrl_mixture.modules.ensemble import EnsembleCall, component_values
+from torchrl_mixture.modules.ensemble import EnsembleCall, check_critic_keys, component_values
 from torchrl_mixture.modules.means import MeanActors
 
 __all__ = ["GreedyComponent"]
@@ -78,13 +78,7 @@ class GreedyComponent(TensorDictModuleBase):
     ) -> None:
         if not 0 <= epsilon <= 1:
             raise ValueError(f"epsilon must be from 0 to 1, got {epsilon}.")
-        if "action" not in qvalue_network.in_keys or (
-            "state_action_value" not in qvalue_network.out_keys
-        ):
-            raise ValueError(
-                f"qvalue_network must read 'action' and write 'state_action_value', it reads "
-                f"{list(qvalue_network.in_keys)} and writes {list(qvalue_network.out_keys)}."
-            )
+        check_critic_keys(qvalue_network)
         super().__init__()
         self.actor = actor
         self.qvalue_params = qvalue_params
