@@ -1,4 +1,4 @@
-"""TorchRL collectors for policies that hold a component or a latent."""
+"""TorchRL collectors for policies that hold a component or a latent, or act through a gate."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torchrl.envs import EnvBase, InitTracker, Transform
 from torchrl.modules import ProbabilisticActor
 
 from torchrl_mixture.collectors.latent import LatentPrimer
-from torchrl_mixture.modules import ComponentSelector, Hold
+from torchrl_mixture.modules import ComponentSelector, GatedPolicy, Hold
 
-__all__ = ["LatentCollector", "MixtureCollector"]
+__all__ = ["GatedCollector", "LatentCollector", "MixtureCollector"]
 
 EnvMaker: TypeAlias = EnvBase | Callable[..., EnvBase]
 
@@ -67,6 +67,44 @@ def MixtureCollector(  # noqa: N802
     )
     env = _with_transform(env, selector.make_tensordict_primer())
     return Collector(env, selector, **collector_kwargs)
+
+
+def GatedCollector(  # noqa: N802
+    env: EnvMaker | Sequence[EnvMaker], policy: GatedPolicy, **collector_kwargs: Any
+) -> BaseCollector:
+    """A collector that records how likely a gated policy's actions were.
+
+    A function: it puts the policy's primer onto the environments, and returns what TorchRL's
+    ``Collector`` makes of them. In the random warm-up ``"action_log_prob"``, ``[*B, T]``, is then
+    that of uniform actions, and ``"component"``, where the policy writes it, is -1.
+
+    Arguments:
+        env: an environment, to which the transforms are appended, or a function that makes one,
+            or one of these for each worker.
+        policy: the policy.
+        **collector_kwargs: the keyword arguments of TorchRL's ``Collector``.
+
+    Raises:
+        ValueError: where the action has no bounds.
+
+    Example:
+        >>> from tensordict import TensorDict
+        >>> from torchrl.envs import GymEnv
+        >>> from torchrl_mixture.modules import ComponentCritic, GatedPolicy, mixture_actor
+        >>> env = GymEnv("Pendulum-v1")
+        >>> known = {"observation_spec": env.observation_spec}
+        >>> actor = mixture_actor(env.action_spec, 4, learn_weights=False, **known)
+        >>> critic = ComponentCritic(env.action_spec, 1, **known)
+        >>> params = TensorDict.from_modules(critic, critic, as_module=True)
+        >>> policy = GatedPolicy(actor, critic, params, alpha=0.2)
+        >>> collector = GatedCollector(
+        ...     env, policy, frames_per_batch=10, total_frames=20, init_random_frames=10
+        ... )
+        >>> [bool((batch["component"] < 0).all()) for batch in collector]
+        [True, False]
+    """
+    env = _with_transform(env, policy.make_tensordict_primer())
+    return Collector(env, policy, **collector_kwargs)
 
 
 def LatentCollector(  # noqa: N802

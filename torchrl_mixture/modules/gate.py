@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -131,9 +132,7 @@ class GatedPolicy(TensorDictModuleBase):
         self.register_buffer("alpha", torch.tensor(float(alpha)))
         observed = [key for key in qvalue_network.in_keys if key != "action"]
         self.in_keys = list(dict.fromkeys([*actor.in_keys, *observed]))
-        self.out_keys = ["action", "action_log_prob"]
-        if acting == "mixture":
-            self.out_keys.append("component")
+        self.out_keys = _out_keys(acting)
 
     def make_tensordict_primer(self) -> TensorDictPrimer:
         """The transform for a collector's random warm-up.
@@ -156,12 +155,35 @@ class GatedPolicy(TensorDictModuleBase):
         specs = {key: Unbounded((), dtype=value.dtype) for key, value in initial.items()}
         return TensorDictPrimer(specs, default_value=initial, expand_specs=True)
 
+    def acting_as(self, acting: Acting) -> GatedPolicy:
+        """The same policy with another way of acting; networks and buffers are shared.
+
+        Arguments:
+            acting: ``"mixture"`` or ``"convex"``.
+
+        Raises:
+            ValueError: where it is neither.
+        """
+        _check_acting(acting)
+        variant = copy(self)
+        variant.acting = acting
+        variant.out_keys = _out_keys(acting)
+        return variant
+
+    @torch.no_grad()
+    def get_dist(self, tensordict: TensorDictBase) -> ComponentMixture:
+        """The mixture with the gate's weights, where actions are random those of new draws.
+
+        Arguments:
+            tensordict: a batch of states, ``[*B]``.
+        """
+        policy = self.actor.get_dist(tensordict.select(*self.actor.in_keys))
+        return policy.with_weights(self._log_gate(tensordict, policy, _random()))
+
     @torch.no_grad()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Weigh the components and act."""
-        policy = self.actor.get_dist(tensordict.select(*self.actor.in_keys))
-        random = exploration_type() in (ExplorationType.RANDOM, None)
-        gated = policy.with_weights(self._log_gate(tensordict, policy, random))
+        gated, random = self.get_dist(tensordict), _random()
         if self.acting == "convex":
             action, log_prob = _act_convex(gated, random)
         else:
@@ -177,6 +199,14 @@ class GatedPolicy(TensorDictModuleBase):
         values = component_values(self.critics, self.qvalue_params, tensordict, actions)
         options = F.soft_option_values(values.squeeze(-1).amin(0), log_prob, self.alpha)
         return F.gate_log_prob(options, self.gate_temperature)
+
+
+def _random() -> bool:
+    return exploration_type() in (ExplorationType.RANDOM, None)
+
+
+def _out_keys(acting: Acting) -> list[str]:
+    return ["action", "action_log_prob", *(["component"] if acting == "mixture" else [])]
 
 
 def _component_actions(policy: ComponentMixture, random: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -208,11 +238,15 @@ def _take(values: Tensor, component: Tensor) -> Tensor:
     return values.gather(-1, component.unsqueeze(-1)).squeeze(-1)
 
 
+def _check_acting(acting: str) -> None:
+    if acting not in get_args(Acting):
+        raise ValueError(f"acting must be one of {get_args(Acting)}, got {acting!r}.")
+
+
 def _check(
     acting: str, gate_temperature: float, alpha: float, qvalue_network: TensorDictModule
 ) -> None:
-    if acting not in get_args(Acting):
-        raise ValueError(f"acting must be one of {get_args(Acting)}, got {acting!r}.")
+    _check_acting(acting)
     if not gate_temperature > 0:
         raise ValueError(f"gate_temperature must be positive, got {gate_temperature}.")
     if not alpha >= 0:

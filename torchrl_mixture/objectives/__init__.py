@@ -17,6 +17,7 @@ from torchrl_mixture.objectives.gamid import GamidLoss
 from torchrl_mixture.objectives.mede import Diversity, MEDELoss
 from torchrl_mixture.objectives.sac import MixtureSACLoss
 from torchrl_mixture.objectives.sacm import ActorEntropy, SACMLoss, Variant
+from torchrl_mixture.objectives.targets import PartwiseSoftUpdate
 
 __all__ = [
     "AWMPLoss",
@@ -34,6 +35,7 @@ __all__ = [
     "MEDELoss",
     "Marginal",
     "MixtureSACLoss",
+    "PartwiseSoftUpdate",
     "Perturbation",
     "PriorAction",
     "QFunction",

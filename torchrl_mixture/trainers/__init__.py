@@ -24,6 +24,7 @@ from torchrl_mixture.trainers.evaluation import EpisodeEvaluator, Evaluation, pl
 from torchrl_mixture.trainers.hindsight import HindsightReplayBuffer, goal_reward
 from torchrl_mixture.trainers.hooks import FiniteCheck, LinearSchedule, LogTrimmer, ProgressBar
 from torchrl_mixture.trainers.latents import LatentEvaluator, LatentUse
+from torchrl_mixture.trainers.prior_replay import PriorReplay
 from torchrl_mixture.trainers.records import RunRecord
 from torchrl_mixture.trainers.refusals import ConfigError, Refusal, RunError, one_line, refusals
 from torchrl_mixture.trainers.replay import TRANSITION_KEYS, Replay, replay_buffer, transition_keys
@@ -67,6 +68,7 @@ __all__ = [
     "MeansRecord",
     "OffPolicyConfig",
     "OptimConfig",
+    "PriorReplay",
     "ProgressBar",
     "Refusal",
     "Replay",
