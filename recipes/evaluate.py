@@ -44,7 +44,7 @@ from torchrl_mixture.trainers import (
 )
 
 RECIPES = Path(__file__).parent
-WITHOUT_POLICY = {"bandits", "goals", Path(__file__).stem}
+WITHOUT_POLICY = {"bandits", "goals", "split", Path(__file__).stem}
 COPIES = 10
 
 

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import awmp
 import evaluate
 import mede
 import sac_mixture
@@ -37,7 +38,7 @@ from torchrl_mixture.trainers import (
 )
 
 ENDINGS = (".png", ".pdf", ".svg")
-SINGLES = ("sac_mixture", "sacm")  # recipes without latents whose critics can be drawn
+SINGLES = ("sac_mixture", "sacm", "awmp")  # recipes without latents whose critics can be drawn
 SINGLE = 4  # times the episodes of a latent that a policy without latents plays
 
 
@@ -129,6 +130,8 @@ class TrainedRun:
         elif self.recipe == "sacm":
             critics = [sacm.make_critic(settings, env) for _ in range(2)]
             loss = sacm.make_loss(settings, actor, critics)
+        elif self.recipe == "awmp":
+            loss, _ = awmp.make_loss(settings, env, awmp.make_prior(settings, env))
         else:
             critics = [sac_mixture.make_critic(settings, env) for _ in range(2)]
             loss = sac_mixture.make_loss(settings, actor, critics)

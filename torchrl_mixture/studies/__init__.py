@@ -35,6 +35,12 @@ from torchrl_mixture.studies.bimodal_objective import (
     num_modes,
     objective,
 )
+from torchrl_mixture.studies.component_split import (
+    Split,
+    describe_split,
+    play_split,
+    plot_split,
+)
 from torchrl_mixture.studies.continuous_bandit import MOMENTS, BanditResult, train_learner
 from torchrl_mixture.studies.mixture_entropy import compare_entropies, integrated_entropy
 from torchrl_mixture.studies.mixture_entropy_figures import plot_entropies
@@ -79,11 +85,13 @@ __all__ = [
     "Paths",
     "SACLearner",
     "SACMLearner",
+    "Split",
     "SweepResult",
     "SweepSettings",
     "action_grid",
     "action_values",
     "compare_entropies",
+    "describe_split",
     "distinct_goals",
     "draw_starts",
     "entropy",
@@ -101,6 +109,7 @@ __all__ = [
     "optimal_points",
     "parameters",
     "play_paths",
+    "play_split",
     "plot_alphas",
     "plot_best_settings",
     "plot_densities",
@@ -109,6 +118,7 @@ __all__ = [
     "plot_examples",
     "plot_multi_goal",
     "plot_optimal_policies",
+    "plot_split",
     "plot_stationary_points",
     "save_results",
     "stationary_points",
