@@ -62,8 +62,11 @@ class Mixture(ByHand):
         return softmax(self.options(self.targets, state, actions, own) / TEMPERATURE)
 
     def value_target(self, state, noise):
-        _, actions, _, own = self.draw(state, noise)
+        """With a gate of the first draws, and values of the second."""
+        first, second = noise
+        _, actions, _, own = self.draw(state, first)
         gate = self.gate(state, actions, own)
+        _, actions, _, own = self.draw(state, second)
         options = self.options(self.critics, state, actions, own)
         return (gate * (options - GATE_COEF * np.log(gate))).sum(-1)
 
@@ -84,11 +87,12 @@ def size(request):
     return request.param
 
 
-def noise(size):
+def noise(size, draws=1):
+    """What the loss will draw first, and for several draws all of it."""
     torch.manual_seed(3)
-    drawn = torch.randn(SIZE, size, A).numpy()
+    drawn = [torch.randn(SIZE, size, A).numpy() for _ in range(draws)]
     torch.manual_seed(3)
-    return drawn
+    return drawn[0] if draws == 1 else drawn
 
 
 def affine(net, inputs):
@@ -97,7 +101,7 @@ def affine(net, inputs):
 
 def test_value_loss(size):
     loss, batch = build(size), make_batch(size)
-    hand, drawn, state = Mixture(loss, size), noise(size), array(batch, "observation")
+    hand, drawn, state = Mixture(loss, size), noise(size, draws=2), array(batch, "observation")
     found, _ = loss.value_loss(batch)
     error = affine(hand.value_net, state) - hand.value_target(state, drawn)
     near(found, error**2)
@@ -107,7 +111,7 @@ def test_the_gate_is_of_the_target_critics(size):
     """The gate of the online critics, and the value of the target critics, would be others."""
     loss, batch = build(size), make_batch(size)
     hand, drawn, state = Mixture(loss, size), noise(size), array(batch, "observation")
-    gated, _, _ = loss._gated(batch)
+    gated = loss._gated(batch)
     _, actions, _, own = hand.draw(state, drawn)
     near(gated.weights, hand.gate(state, actions, own))
     hand.targets = hand.critics
@@ -154,7 +158,7 @@ def test_actor_and_temperature(prior_action, size):
 
 
 def test_scalars(size):
-    """In the order of the calls: the value's draw, the diagnostics' draw, the actor's draw."""
+    """In the order of the draws: the gate's, the value's, the diagnostics', the actor's."""
     loss, batch = build(size), make_batch(size)
     hand, drawn, state = Mixture(loss, size), noise(size), array(batch, "observation")
     output = loss(batch)

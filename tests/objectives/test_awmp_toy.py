@@ -134,7 +134,7 @@ NARROW = 0.05
 
 
 def test_the_gates_value_of_two_peaks():
-    """Against quadrature over the two draws: each component stands on its own peak."""
+    """Against quadrature over the gate's draws: each component stands on its own peak."""
     loss, _, _ = make_loss(two_peaks, [-1.0, 1.0, math.log(NARROW), math.log(NARROW)])
     nodes, masses = np.polynomial.hermite_e.hermegauss(80)
     masses = masses / masses.sum()
@@ -142,13 +142,17 @@ def test_the_gates_value_of_two_peaks():
     known = ALPHA * (nodes**2 / 2 + math.log(NARROW) + math.log(2 * math.pi) / 2)
     own = known - ALPHA * (NARROW / WIDTH) ** 2 * nodes**2 / 2
     options = np.stack(np.meshgrid(own, own - 0.2 / WIDTH**2 * ALPHA, indexing="ij"), -1)
+    weights = masses[:, None] * masses
     gate = scipy.special.softmax(options, -1)
-    values = (gate * (options - GATE_COEF * np.log(gate))).sum(-1)
-    expected = (masses[:, None] * masses * values).sum()
+    # The values are of further draws: their mean does not depend on the gate.
+    means = (weights[..., None] * options).sum((0, 1))
+    expected = (weights * (gate * (means - GATE_COEF * np.log(gate))).sum(-1)).sum()
+    same_draws = (weights * (gate * (options - GATE_COEF * np.log(gate))).sum(-1)).sum()
     targets = loss._value_target(batch_of(40_000))
     standard_error = targets.std() / math.sqrt(len(targets))
     assert abs(targets.mean() - expected) < 4.5 * standard_error
     assert standard_error < 0.01 * abs(expected)
+    assert abs(same_draws - expected) > 10 * standard_error
 
 
 def lucky(temperature, coef):
@@ -164,9 +168,9 @@ def lucky(temperature, coef):
     return (targets - exact).mean().item(), targets.std().item() / math.sqrt(20_000)
 
 
-def test_a_gate_as_sharp_as_its_entropy_takes_the_luckiest_draw():
-    """The greater of two chi-squares is 1 + 2 / pi on average; a density pays alpha / 2 of one."""
-    sharp, error = lucky(1e-3, 1e-3)
-    assert abs(sharp - ALPHA / math.pi) < 4.5 * error + 1e-3
-    smooth, error = lucky(1.0, 0.0)
-    assert smooth < 0.4 * sharp
+@pytest.mark.parametrize("temperature", [1e-3, 1.0])
+def test_the_gates_luck_is_not_taken_for_value(temperature):
+    """Of the draws that made a sharp gate the value would be higher by alpha / pi."""
+    above, error = lucky(temperature, 0.0)
+    assert abs(above) < 4.5 * error
+    assert ALPHA / math.pi > 10 * error

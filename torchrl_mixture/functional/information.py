@@ -60,7 +60,8 @@ def effective_sample_size(weights: Tensor) -> Tensor:
     Kish's :math:`1 / \sum_b v_b^2` is never greater.
 
     Arguments:
-        weights: :math:`w`, ``[*B]``, non-negative, of any scale.
+        weights: :math:`w`, ``[*B]``, non-negative, of any scale. The gradient is not finite where
+            one of them is zero.
 
     Returns:
         A scalar between 1 and :math:`N`.

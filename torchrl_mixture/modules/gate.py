@@ -35,8 +35,8 @@ class GatedPolicy(TensorDictModuleBase):
             - \alpha \log \pi_h(a_h \mid s)\right)\right], \qquad a_h \sim \pi_h(\cdot \mid s)
 
     One draw of each component makes the gate, which thus is a random estimate; the action is made
-    of further draws. The paper has two policies that are not the same. With ``acting="mixture"``,
-    its equation 15, a component drawn from the gate acts,
+    of further draws. With one component there is no gate. The paper has two policies that are not
+    the same. With ``acting="mixture"``, its equation 15, a component drawn from the gate acts,
 
     .. math::
         h \sim \rho, \quad a \sim \pi_h, \qquad
@@ -178,6 +178,8 @@ class GatedPolicy(TensorDictModuleBase):
             tensordict: a batch of states, ``[*B]``.
         """
         policy = self.actor.get_dist(tensordict.select(*self.actor.in_keys))
+        if policy.num_components == 1:
+            return policy
         return policy.with_weights(self._log_gate(tensordict, policy, _random()))
 
     @torch.no_grad()
@@ -229,6 +231,7 @@ def _act_convex(gated: ComponentMixture, random: bool) -> tuple[Tensor, Tensor]:
     """The weighted mean of actions, ``[*B, A]``, and its log-density given all but one."""
     actions, _, log_prob = _component_actions(gated, random)
     action = (gated.weights.unsqueeze(-1) * actions).sum(-2)
+    action = action.clamp(actions.amin(-2), actions.amax(-2))  # rounding would leave the box
     given = log_prob - actions.shape[-1] * gated.log_weights
     return action, _take(given, gated.log_weights.argmax(-1))
 

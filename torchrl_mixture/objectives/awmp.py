@@ -31,14 +31,14 @@ PriorAction: TypeAlias = Literal["replay", "sampled"]
 class AWMPLoss(MixturePolicyLoss):
     r"""SAC for a mixture whose components share a critic, and are weighed by a gate and a prior.
 
-    With :math:`a_h \sim \pi_h`, one draw of each component, and :math:`\bar Q, \bar V` the target
-    networks,
+    With draws :math:`a_h, \tilde a_h \sim \pi_h` of each component, and target networks
+    :math:`\bar Q, \bar V`,
 
     .. math::
         \hat V(s) &= \sum_h \rho(h \mid s) \left[\min_e Q_e(s, a_h) - \alpha \log \pi_h(a_h \mid s)
             - \alpha_g \log \rho(h \mid s)\right] \\
-        \rho(h \mid s) &\propto \exp\!\left[\frac1T \left(\min_e \bar Q_e(s, a_h)
-            - \alpha \log \pi_h(a_h \mid s)\right)\right] \\
+        \rho(h \mid s) &\propto \exp\!\left[\frac1T \left(\min_e \bar Q_e(s, \tilde a_h)
+            - \alpha \log \pi_h(\tilde a_h \mid s)\right)\right] \\
         y &= r + \gamma\, (1 - d)\, \bar V(s') \\
         L_\pi &= \mathbb E_s \sum_h p_h \left[\alpha \log \pi_h(a_h \mid s)
             - \min_e Q_e(s, a_h)\right]
@@ -51,29 +51,28 @@ class AWMPLoss(MixturePolicyLoss):
     own draw, divided by their sum, for these do not add up to one.
 
     The gate's temperature :math:`T` is 1, as in the paper's equation 16 and the code: set it, or
-    scale the rewards. Equation 18 is at its maximum with :math:`T = \alpha_g`, but as the gate is
-    made of one draw of each component, 0.001 would take the luckiest draw: two equal normal
-    components of one dimension, with all actions of the same value, would raise the target by
-    :math:`\alpha / \pi` above the soft value.
+    scale the rewards. Equation 18 is at its maximum with :math:`T = \alpha_g`; with the paper's
+    0.001 the gate, made of one draw of each component, would follow their luck. The values in
+    :math:`\hat V` are of further draws, as are the actions that are taken: of the same draws they
+    would be too high, with a sharp gate by :math:`\alpha / \pi` for two equal normal components
+    of one dimension and a critic that is constant.
 
     Where the sources differ. Equation 21 averages over the gate, algorithm 1 and the code over
-    the prior: here the gate, by which the policy acts
-    (:class:`~torchrl_mixture.modules.GatedPolicy`). The code's gate lacks the entropy, and its
-    actor's loss has the first critic alone. Equations 24 to 27 give the actor the density of a
-    convex combination of actions, which has no closed form; the loss is the code's. The paper's
-    errors are halved, TorchRL's are not. Its smoothing differs for :math:`\bar V` (0.005) and
-    :math:`\bar Q` (0.001).
+    the prior: here the gate, by which :class:`~torchrl_mixture.modules.GatedPolicy` acts (the
+    value is that of its ``"mixture"``, not of its ``"convex"``). The code's gate lacks the
+    entropy, and its actor's loss has the first critic alone. Equations 24 to 27 give the actor
+    the density of a convex combination of actions, which has no closed form; the loss is the
+    code's. Two rates of smoothing, 0.005 and 0.001, are for ``PartwiseSoftUpdate``.
 
     The temperature :math:`\alpha` is fixed in the paper: ``alpha_init=0.2, fixed_alpha=True``.
     Learned it is adapted as in SAC, to the entropy :math:`-\sum_h p_h \log \pi_h(a_h \mid s)`,
-    which is the output ``entropy``.
+    which is the output ``entropy``; the policy follows by ``policy.alpha.copy_(output["alpha"])``.
 
     With one component it is TorchRL's :class:`~torchrl.objectives.SACLoss` with a value network,
-    both with ``num_qvalue_nets=1``, that one with ``delay_qvalue=False`` (its :math:`\hat V` is
-    of the target critics, that of equation 21 of the online ones), in values, gradients and
-    priorities. With :math:`E` critics all else is equal, but TorchRL trains each critic on its own
-    :math:`E`-th of the batch: ``loss_qvalue`` is :math:`E` times TorchRL's for :math:`E` copies of
-    the batch in a row. The priority, ``"td_error"``, is the largest squared error, ``[*B]``.
+    both with ``num_qvalue_nets=1``, that one with ``delay_qvalue=False`` (equation 21 has online
+    critics), in values, gradients and priorities. With :math:`E` critics TorchRL trains each on
+    its own :math:`E`-th of the batch: ``loss_qvalue`` is :math:`E` times TorchRL's for :math:`E`
+    copies of the batch in a row. ``"td_error"`` is the largest squared error, ``[*B]``.
 
     Beside the losses it returns, without gradient, ``alpha``, ``entropy``, the diagnostics of
     :class:`~torchrl_mixture.objectives.MixtureSACLoss` for the mixture that the gate weighs (the
@@ -90,15 +89,13 @@ class AWMPLoss(MixturePolicyLoss):
             :class:`~torchrl_mixture.modules.MixtureParamExtractor`, such as
             :func:`~torchrl_mixture.modules.mixture_actor` makes with ``learn_weights=False``:
             weights of its own are not used, and would get no gradient.
-        qvalue_network: a critic with one value; give a list of critics to keep their
-            initialisation.
+        qvalue_network: a critic with one value, or a list of them, whose initialisation is kept.
         value_network: the value of a state.
         prior_network: :math:`P(h \mid s, a)`, such as
             :class:`~torchrl_mixture.modules.PriorNetwork`.
         prior_action: ``"replay"`` or ``"sampled"``.
-        gate_temperature: :math:`T`, positive, in units of the value; a buffer, which can be
-            scheduled.
-        gate_entropy_coef: :math:`\alpha_g`, at least 0; a buffer, which can be scheduled.
+        gate_temperature: :math:`T`, positive, in units of the value; a schedulable buffer.
+        gate_entropy_coef: :math:`\alpha_g`, at least 0; a schedulable buffer.
         **kwargs: the other keyword arguments of ``SACLoss``. Its default ``loss_function`` is
             ``"smooth_l1"``; the paper uses ``"l2"``.
 
@@ -191,22 +188,25 @@ class AWMPLoss(MixturePolicyLoss):
         check_one_value(values.shape[-1])
         return values.squeeze(-1).amin(0)
 
-    def _gated(self, tensordict: TensorDictBase) -> tuple[ComponentMixture, Tensor, Tensor]:
-        """The mixture with the gate's weights; each component's draw and its log-density."""
+    def _gated(self, tensordict: TensorDictBase) -> ComponentMixture:
+        """The mixture with the weights of a gate, which is made of a draw of each component."""
         policy = self._policy(tensordict, self.target_actor_network_params)
+        if policy.num_components == 1:
+            return policy  # without a draw: the random numbers are those of TorchRL's loss
         actions, _, log_prob = policy.rsample_components_and_log_prob()
         values = self._values(tensordict, actions, self.target_qvalue_network_params)
         options = F.soft_option_values(values, log_prob, self._alpha)
-        gate = F.gate_log_prob(options, self.gate_temperature)
-        return policy.with_weights(gate), actions, log_prob
+        return policy.with_weights(F.gate_log_prob(options, self.gate_temperature))
 
     @torch.no_grad()
     def _value_target(self, tensordict: TensorDictBase) -> Tensor:
         """What the value network is trained towards, ``[*B]``."""
-        gated, actions, log_prob = self._gated(tensordict)
-        self._gate_metadata = policy_diagnostics(gated)
+        gated = self._gated(tensordict)
+        # Further draws: those that made the gate have high values where its weights are high.
+        actions, _, log_prob = gated.rsample_components_and_log_prob()
         values = self._values(tensordict, actions, self._cached_detached_qvalue_params)
         options = F.soft_option_values(values, log_prob, self._alpha)
+        self._gate_metadata = policy_diagnostics(gated)
         return F.gated_value(options, gated.log_weights, self.gate_entropy_coef)
 
     def _value(self, tensordict: TensorDictBase, params: TensorDictBase) -> Tensor:
@@ -294,6 +294,6 @@ class AWMPLoss(MixturePolicyLoss):
         Returns:
             what that class returns; ``component_weight`` is the gate's.
         """
-        weights = self._gated(tensordict)[0].weights
+        weights = self._gated(tensordict).weights
         mean = weights.mean(tuple(range(weights.ndim - 1)))
         return {**super().mixture_diagnostics(tensordict), "component_weight": mean}

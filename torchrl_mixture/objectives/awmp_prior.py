@@ -36,7 +36,8 @@ class AWMPPriorLoss(LossModule):
     in the authors' code; the paper leaves its expectation open.
 
     This loss has no critics. It reads ``"advantage"``, ``[*B, 1]``, which whoever trains them
-    writes to the batch before; the paper's is :math:`\min_e Q_e(s, a) - V(s)` of target networks.
+    writes to the batch before, such as :class:`~torchrl_mixture.trainers.PriorReplay`; the
+    paper's is :math:`\min_e Q_e(s, a) - V(s)` of target networks.
     :math:`\log \mu` is ``"action_log_prob"``, ``[*B]``, recorded at collection
     (``return_log_prob`` of :func:`~torchrl_mixture.collectors.MixtureCollector`). Neither
     receives gradient. In the authors' code :math:`\mu` is the density of the noise that is added
@@ -47,8 +48,9 @@ class AWMPPriorLoss(LossModule):
     divergence with the information's weights (that of the loss is
     ``loss_prior`` + :math:`\zeta` ``prior_information``); and
     ``prior_effective_sample_size``, the number of transitions that the weights leave, the
-    exponential of their entropy. Where it is near 1, the advantages are too far apart for a
-    batch of this size, and there is no information to be found.
+    exponential of their entropy. Where it is near 1, there is no information to be found in a
+    batch of this size: the advantages are too far apart, or the densities are, as they are of
+    policies that saturate at the edges of the box.
 
     The weights of a prioritised replay, where there are some, multiply those of both terms.
     Transitions that TorchRL's masks leave out are left out of the batch.
