@@ -1,4 +1,4 @@
-"""The programs of the README and of the pages on training, Gamid, MEDE and SACM run as printed."""
+"""The programs of the README and of the pages on training and on algorithms run as printed."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = [
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{p}.md" for p in ("training", "gamid", "mede", "sacm")),
+    *(ROOT / "docs" / f"{p}.md" for p in ("training", "gamid", "mede", "sacm", "awmp")),
 ]
 PROGRAMS = [
     program

@@ -1,7 +1,7 @@
-"""What the papers compute and train on bandits, and where policies go in the plane.
+"""What the papers compute and train on bandits, and what trained policies do.
 
-The recipe ``bandits`` runs the former and draws its figures, the recipe ``goals`` the latter on
-trained runs.
+The recipe ``bandits`` runs the former and draws its figures; ``goals`` tells where policies go in
+the plane, ``split`` how components divide the states.
 """
 
 from torchrl_mixture.studies.bandit_figures import (
