@@ -13,6 +13,7 @@ from torchrl_mixture.studies.bandit_figures import (
 )
 from torchrl_mixture.studies.bandit_learners import (
     LEARNERS,
+    AWMPLearner,
     BanditLearner,
     DeterministicLearner,
     GamidLearner,
@@ -75,6 +76,7 @@ __all__ = [
     "LEARNERS",
     "METHODS",
     "MOMENTS",
+    "AWMPLearner",
     "BanditLearner",
     "BanditResult",
     "DeterministicLearner",

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from torchrl_mixture.studies.bandit_awmp_learner import AWMPLearner
 from torchrl_mixture.studies.bandit_base_learners import (
     BanditLearner,
     DeterministicLearner,
@@ -27,6 +28,7 @@ from torchrl_mixture.studies.shared_baseline import SharedHalfReparam, SharedLik
 
 __all__ = [
     "LEARNERS",
+    "AWMPLearner",
     "BanditLearner",
     "DeterministicLearner",
     "GamidLearner",
@@ -51,4 +53,6 @@ LEARNERS: dict[str, Callable[[int], BanditLearner]] = {
     "MEDE": MEDELearner,
     "SACM": SACMLearner,
     "SACM, mixture entropy": partial(SACMLearner, actor_entropy="mixture"),
+    "SAC-AWMP": AWMPLearner,
+    "SAC-AWMP, sampled": partial(AWMPLearner, prior_action="sampled"),
 }

@@ -21,7 +21,13 @@ from torchrl_mixture.studies.bandit_base_learners import (
     normal_density,
 )
 
-__all__ = ["EqualMixtureLearner", "GamidLearner", "MEDELearner", "SACMLearner"]
+__all__ = [
+    "EqualMixtureLearner",
+    "GamidLearner",
+    "GaussianComponents",
+    "MEDELearner",
+    "SACMLearner",
+]
 
 
 class GamidLearner(BanditLearner):
@@ -84,10 +90,8 @@ class GamidLearner(BanditLearner):
         return (weights.unsqueeze(-1) * components).sum(-2)
 
 
-class EqualMixtureLearner(BanditLearner):
-    """Reparameterised squashed Gaussians with equal, fixed weights; the density is the mixture's.
-
-    The settings are those of :class:`SACLearner`, with 256 actions of each Gaussian an update.
+class GaussianComponents(BanditLearner):
+    """Squashed Gaussians that begin as those of :class:`SACLearner`, and have its optimiser.
 
     Arguments:
         num_seeds: :math:`S`.
@@ -103,9 +107,21 @@ class EqualMixtureLearner(BanditLearner):
         self.optimizer = torch.optim.Adam([self.loc, self.log_scale], lr=1e-3)
 
     def policy(self) -> TanhNormalMixture:
-        """The seeds' mixtures, batch ``[S]``."""
+        """The seeds' mixtures with equal weights, batch ``[S]``."""
         scale = self.log_scale.clamp(-20, 2).exp()
         return TanhNormalMixture(torch.zeros_like(scale[..., 0]), self.loc, scale)
+
+    def value(self, action: Tensor) -> Tensor:
+        """The weighted reward, ``[*B]``, of actions ``[*B, 1]``."""
+        return self.reward_weight * continuous_bandit_reward(action.squeeze(-1))
+
+
+class EqualMixtureLearner(GaussianComponents):
+    """Reparameterised squashed Gaussians with equal, fixed weights; the density is the mixture's.
+
+    The settings are those of :class:`SACLearner`, with 256 actions of each Gaussian an update.
+    Arguments are those of :class:`GaussianComponents`.
+    """
 
     @abstractmethod
     def gain(self, alpha: float) -> Tensor:
@@ -186,8 +202,7 @@ class SACMLearner(EqualMixtureLearner):
         policy = self.policy().expand((256, len(self.loc)))
         action, mixture, own = policy.rsample_components_and_log_prob()
         log_prob = own if self.actor_entropy == "component" else mixture
-        reward = continuous_bandit_reward(action.squeeze(-1))
-        return self.reward_weight * reward - alpha * log_prob
+        return self.value(action) - alpha * log_prob
 
 
 class MEDELearner(EqualMixtureLearner):
@@ -231,8 +246,7 @@ class MEDELearner(EqualMixtureLearner):
         x = policy.loc + policy.scale * torch.randn((256, *self.loc.shape))
         log_pi = _own(F.component_log_prob(x, loc, scale)) - F.TANH.log_slope(x).squeeze(-1)
         log_q = _own(F.component_log_prob(x, loc.detach(), scale.detach()).log_softmax(-1))
-        reward = self.reward_weight * continuous_bandit_reward(x.tanh().squeeze(-1))
-        return reward - alpha * (log_pi - log_q)
+        return self.value(x.tanh()) - alpha * (log_pi - log_q)
 
 
 def _own(each: Tensor) -> Tensor:
