@@ -52,8 +52,21 @@ class AWMPLearner(GaussianComponents):
         \mathbb E\big[P(h \mid a_b)\big]\; \nabla\, \mathbb E_{a \sim \pi_h}\left[
             \alpha_t \log \pi_h(a) - w\, r(a)\right]
 
-    a multiple of that of a single Gaussian, and Adam takes nearly the same step whatever the
-    multiple: the prior has no say in where a component goes.
+    a multiple of that of a single Gaussian. Adam takes nearly the same steps whatever the
+    multiple, as long as it changes slowly: the prior has no say in where a component goes, but
+    one that it suddenly leaves alone waits.
+
+    With ``"sampled"`` a component learns from its draws among the actions that the prior gives
+    to it. This is no gradient of an objective, as the weights depend on the draws and are held
+    constant. But for the denominator, the entropy moves a location along
+
+    .. math::
+        -\alpha_t\, \mathbb E_{a \sim \pi_h}\left[P(h \mid a)\, \frac{\partial \log \pi_h(a)}
+            {\partial \mu_h}\right] = -2 \alpha_t\, \mathbb E_{a \sim \pi_h}\left[
+            P(h \mid a)\, a\right]
+
+    in which the path through the action is a part of the derivative: away from the side that the
+    component is given.
 
     The density is that of actions, the mean over gates. As it is linear in :math:`\rho`, it is a
     mixture with the weights :math:`\mathbb E\, \rho(h)`, here the mean over 1,024 gates made of
