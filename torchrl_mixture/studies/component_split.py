@@ -142,6 +142,7 @@ def _draw_split(axes: Any, points: Tensor, weights: Tensor) -> None:
     certainty = (largest - least) / max(1 - least, 1e-9)
     for component in range(weights.shape[-1]):
         color, mine = COLORS[component % len(COLORS)], heaviest == component
-        opacity = 0.15 + 0.85 * certainty[mine].clamp(0, 1)
-        axes.scatter(*points[mine].mT, s=6, c=color, alpha=opacity, linewidths=0)
         axes.scatter(math.nan, math.nan, s=20, c=color, label=str(component))
+        if mine.any():
+            opacity = 0.25 + 0.75 * certainty[mine].clamp(0, 1)
+            axes.scatter(*points[mine].mT, s=6, c=color, alpha=opacity, linewidths=0)
