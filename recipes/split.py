@@ -57,14 +57,15 @@ def check(config: Config) -> None:
 
 
 def play(config: Config) -> tuple[studies.Split, str]:
-    """Restore policy and prior, play, and give the task's name."""
+    """Restore policy and prior, play, and give the task, unless its observations are altered."""
     trained = evaluate.Policy(evaluate.Config(run=config.run))
     prior = awmp.make_prior(trained.settings, trained.make_raw_env())
     evaluate.load_parts(trained.path, {"prior": prior})
     env = trained.normalized(trained.make_raw_env(config.episodes))
     env.set_seed(config.seed)
     torch.manual_seed(config.seed)
-    return studies.play_split(env, trained.actor, prior), trained.settings.env.name
+    task = "" if trained.settings.env.normalize_observations else trained.settings.env.name
+    return studies.play_split(env, trained.actor, prior), task
 
 
 def plane(task: str, observation: Tensor) -> tuple[Tensor, tuple[str, str]]:

@@ -1,13 +1,12 @@
 """Acting through the gate: the weights and both actions by hand, densities, and in a collector."""
 
-import copy
 import math
 
 import pytest
 import scipy.integrate
 import scipy.stats
 import torch
-from gate_cases import ALPHA, HIGH, LOW, TEMPERATURE, A, K, make, states
+from gate_cases import HIGH, LOW, A, K, draws, gate_of, log_density, make, modes, states
 from tensordict import TensorDict
 from torch import nn
 from torch.testing import assert_close
@@ -23,43 +22,13 @@ pytestmark = pytest.mark.usefixtures("float64")
 DETERMINISTIC = ExplorationType.DETERMINISTIC
 
 
-def log_density(actor, data, actions):
-    """``[B, K]`` of actions ``[B, K, A]`` under their own component, from torch.distributions."""
-    policy = actor.get_dist(data.select("observation"))
-    half, centre = (HIGH - LOW) / 2, (HIGH + LOW) / 2
-    inside = (actions - centre) / half
-    normal = torch.distributions.Normal(policy.loc, policy.scale).log_prob(inside.atanh())
-    return (normal - ((1 - inside**2) * half).log()).sum(-1).detach()
-
-
-def gate_of(policy, data, actions):
-    """``[B, K]``, by calling each critic for each component."""
-    own = log_density(policy.actor, data, actions)
-    values = []
-    for params in policy.qvalue_params.unbind(0):
-        critic = copy.deepcopy(policy.critics.network)
-        params.data.to_module(critic)
-        state = data["observation"]
-        scores = [critic(observation=state, action=actions[:, k]) for k in range(actions.shape[1])]
-        values.append(torch.cat(scores, -1))
-    logits = (torch.stack(values).amin(0).detach() - ALPHA * own) / TEMPERATURE
-    return logits.exp() / logits.exp().sum(-1, keepdim=True), own
-
-
-def draws(policy, data):
-    """What the policy draws: the gate's, then the action's, ``[B, K, A]`` each."""
-    mixture = policy.actor.get_dist(data.select("observation"))
-    x = mixture.loc + mixture.scale * torch.randn_like(mixture.loc)
-    return (LOW + (HIGH - LOW) * (x.tanh() + 1) / 2).detach()
-
-
 def test_convex_action_by_hand():
     _, policy = make("convex")
     data = states(20)
     torch.manual_seed(1)
     gate, _ = gate_of(policy, data, draws(policy, data))
     actions = draws(policy, data)
-    own = log_density(policy.actor, data, actions)
+    own = log_density(policy, data, actions)
     torch.manual_seed(1)
     policy(data)
     action = sum(gate[:, k, None] * actions[:, k] for k in range(K))
@@ -81,7 +50,7 @@ def test_mixture_action_by_hand():
     torch.manual_seed(1)
     policy(data)
     at_action = data["action"].unsqueeze(1).expand(20, K, A)
-    density = (gate * log_density(policy.actor, data, at_action).exp()).sum(-1)
+    density = (gate * log_density(policy, data, at_action).exp()).sum(-1)
     assert_close(data["action_log_prob"], density.log())
     assert data["component"].shape == (20,) and data["component"].dtype == torch.int64
 
@@ -111,19 +80,18 @@ def test_components_are_drawn_from_the_gate():
 def test_nothing_is_random_without_exploration(acting):
     _, policy = make(acting)
     data = states(20)
-    mixture = policy.actor.get_dist(data.select("observation"))
-    modes = (LOW + (HIGH - LOW) * (mixture.loc.tanh() + 1) / 2).detach()
-    gate, own = gate_of(policy, data, modes)
+    actions = modes(policy, data)
+    gate, own = gate_of(policy, data, actions)
     heaviest, rows = gate.argmax(-1), torch.arange(20)
     with set_exploration_type(DETERMINISTIC):
         policy(data)
     if acting == "convex":
-        expected = (gate.unsqueeze(-1) * modes).sum(1)
+        expected = (gate.unsqueeze(-1) * actions).sum(1)
         log_prob = own[rows, heaviest] - A * gate[rows, heaviest].log()
     else:
-        expected = modes[rows, heaviest]
+        expected = actions[rows, heaviest]
         at_action = expected.unsqueeze(1).expand(20, K, A)
-        density = (gate * log_density(policy.actor, data, at_action).exp()).sum(-1)
+        density = (gate * log_density(policy, data, at_action).exp()).sum(-1)
         log_prob = density.log()
         assert data["component"].equal(heaviest)
     assert_close(data["action"], expected)

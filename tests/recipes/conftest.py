@@ -25,3 +25,12 @@ def mede_recipe(monkeypatch, tmp_path) -> ModuleType:
     import mede
 
     return mede
+
+
+@pytest.fixture
+def awmp_recipe(monkeypatch, tmp_path) -> ModuleType:
+    monkeypatch.syspath_prepend(str(RECIPES))
+    monkeypatch.chdir(tmp_path)
+    import awmp
+
+    return awmp

@@ -33,7 +33,8 @@ SHORT = [
 ]
 LATENT = [argument for argument in SHORT if not argument.startswith("policy.")]
 LATENT += ["policy.num_latents=3", "discriminator.hidden_sizes=[8]"]
-# What an update of its losses returns.
+AWMP = [*SHORT, "prior.hidden_sizes=[8]", "prior.newest=40", "prior.batch_size=5"]
+# What an update of the losses of latent policies returns.
 LEARNED = [
     "loss_actor",
     "loss_qvalue",

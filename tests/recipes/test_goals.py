@@ -279,7 +279,8 @@ def test_refused_figures(runs, main, capsys, monkeypatch, tmp_path):
     line = refused(main, capsys, runs["mede"], options=["figure=no/where.png"])
     assert line == "figure=no/where.png: expected a file in a folder that is there."
     line = refused(main, capsys, runs["gamid"], options=["figure=a.png"])
-    assert line == "figure=a.png: expected no figure without a run of mede, sac_mixture, sacm."
+    known = "mede, sac_mixture, sacm, awmp"
+    assert line == f"figure=a.png: expected no figure without a run of {known}."
     line = refused(main, capsys, runs["sac_mixture"], runs["diayn"], options=["figure=a.png"])
     assert line == "figure=a.png: expected no figure of two tasks, MultiGoal-two and MultiGoal."
     monkeypatch.setitem(sys.modules, "matplotlib", None)

@@ -20,13 +20,15 @@ from torchrl_mixture.modules import GatedPolicy
 
 __all__ = ["Split", "describe_split", "play_split", "plot_split"]
 
+NUM_GATES = 32
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 
 
 class Split(NamedTuple):
     """Visited states, observations ``[N, D]``, and of each the weights of components ``[N, K]``.
 
-    ``gate`` is that of the components' modes, ``prior`` that of the action which was taken.
+    ``gate`` is the mean of 32 gates, each of new draws, ``prior`` that of the action which was
+    taken.
     """
 
     observation: Tensor
@@ -64,10 +66,10 @@ def play_split(env: EnvBase, policy: GatedPolicy, prior: TensorDictModuleBase) -
         visited.append(stepped.exclude("next")[running])
         running = running & ~stepped["next", "done"].squeeze(-1)
     states = TensorDict.cat(visited)
-    with set_exploration_type(ExplorationType.DETERMINISTIC):
-        gate = policy.get_dist(states).weights
+    with set_exploration_type(ExplorationType.RANDOM):
+        gates = [policy.get_dist(states).weights for _ in range(NUM_GATES)]
     logits = prior(states.select(*prior.in_keys)).get("prior_logits")
-    return Split(states.get("observation"), gate, logits.softmax(-1))
+    return Split(states.get("observation"), torch.stack(gates).mean(0), logits.softmax(-1))
 
 
 def describe_split(weights: Tensor) -> dict[str, float]:

@@ -18,7 +18,8 @@ class PriorReplay(Replay):
     the importance weights of the prior's loss take to be those of the present one. The advantage,
     :meth:`~torchrl_mixture.objectives.AWMPLoss.advantage`, is that of the target networks when
     the minibatch is drawn. The density of the action is the one that was recorded when it was
-    taken, ``"action_log_prob"``; see :func:`~torchrl_mixture.collectors.GatedCollector`.
+    taken, ``"action_log_prob"``; see :func:`~torchrl_mixture.collectors.GatedCollector`. With
+    several copies of the environment a batch is stored copy after copy.
 
     Give :meth:`sample` to the :class:`AdamStepper` of the
     :class:`~torchrl_mixture.objectives.AWMPPriorLoss`, and register the hook before the first
