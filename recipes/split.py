@@ -44,7 +44,7 @@ def check(config: Config) -> None:
     """Refuse what cannot be played or drawn."""
     recipe = Path(config.run).resolve().parent.name
     if recipe != "awmp":
-        raise ConfigError("run", config.run, "a folder in runs/awmp")
+        raise ConfigError("run", config.run, "the folder of a run of awmp, in runs/awmp")
     if not config.figure:
         return
     if Path(config.figure).suffix not in ENDINGS:
@@ -59,6 +59,8 @@ def check(config: Config) -> None:
 def play(config: Config) -> tuple[studies.Split, str]:
     """Restore policy and prior, play, and give the task, unless its observations are altered."""
     trained = evaluate.Policy(evaluate.Config(run=config.run))
+    if trained.settings.policy.num_components == 1:
+        raise ConfigError("run", config.run, "a run with several components")
     prior = awmp.make_prior(trained.settings, trained.make_raw_env())
     evaluate.load_parts(trained.path, {"prior": prior})
     env = trained.normalized(trained.make_raw_env(config.episodes))
@@ -87,8 +89,12 @@ def describe(split: studies.Split) -> str:
         found = studies.describe_split(getattr(split, name))
         told = "  ".join(f"{key} {value:.3f}" for key, value in found.items())
         lines.append(f"{name:5}  {told}")
-    same = (split.gate.argmax(-1) == split.prior.argmax(-1)).double().mean()
-    return "\n".join([*lines, f"gate and prior have the same heaviest component in {same:.1%}"])
+    heaviest = [weights.argmax(-1) for weights in (split.gate, split.prior)]
+    same = (heaviest[0] == heaviest[1]).double().mean()
+    counts = [each.bincount(minlength=split.gate.shape[-1]).double() for each in heaviest]
+    chance = (counts[0] * counts[1]).sum() / len(split.gate) ** 2
+    agreement = f"the same heaviest component in {same:.1%} (by chance {chance:.1%})"
+    return "\n".join([*lines, f"gate and prior have {agreement}"])
 
 
 def main() -> None:
@@ -102,7 +108,7 @@ def main() -> None:
         print(describe(split))
         if config.figure:
             points, labels = plane(task, split.observation)
-            panels = {"gate": split.gate, "prior, of the action taken": split.prior}
+            panels = {"gate": split.gate, "prior": split.prior}
             try:
                 studies.plot_split(points, labels, panels, config.figure)
             except OSError as error:

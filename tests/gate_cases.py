@@ -9,6 +9,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 from torchrl.data import Bounded, Composite, Unbounded
+from torchrl.envs.utils import ExplorationType, set_exploration_type
 from torchrl.modules import MLP, ValueOperator
 
 from torchrl_mixture.modules import ComponentCritic, GatedPolicy, PriorNetwork, mixture_actor
@@ -85,18 +86,31 @@ def draws(policy: GatedPolicy, data: TensorDict) -> Tensor:
     return boxed(policy, mixture.loc + mixture.scale * torch.randn_like(mixture.loc))
 
 
-def mean_gate(
-    policy: GatedPolicy, data: TensorDict, count: int, alpha: float, temperature: float
-) -> Tensor:
-    """``[B, K]``, of as many gates of new draws, scored before an action rounds to the edge."""
-    mixture, (low, high) = policy.actor.get_dist(data.select("observation")), edges(policy)
-    normal, gates = torch.distributions.Normal(mixture.loc, mixture.scale), []
+def mean_weights(
+    policy: GatedPolicy,
+    prior: PriorNetwork,
+    data: TensorDict,
+    count: int,
+    alpha: float,
+    temperature: float,
+) -> tuple[Tensor, Tensor]:
+    """``[B, K]`` of gates and of the prior, as means over draws.
+
+    A gate is scored before an action rounds to the edge.
+    """
+    states = data.select("observation")
+    mixture, (low, high) = policy.actor.get_dist(states), edges(policy)
+    normal, gates, weights = torch.distributions.Normal(mixture.loc, mixture.scale), [], []
     for _ in range(count):
         x = (mixture.loc + mixture.scale * torch.randn_like(mixture.loc)).detach()
         slope = 2 * (math.log(2) - x - torch.nn.functional.softplus(-2 * x))
         own = (normal.log_prob(x) - slope - ((high - low) / 2).log()).sum(-1).detach()
         gates.append(gate_of(policy, data, boxed(policy, x), alpha, temperature, own)[0])
-    return torch.stack(gates).mean(0)
+        with set_exploration_type(ExplorationType.RANDOM):
+            acted = policy(states.copy())
+        odds = prior.module(torch.cat([acted["observation"], acted["action"]], -1)).detach().exp()
+        weights.append(odds / odds.sum(-1, keepdim=True))
+    return torch.stack(gates).mean(0), torch.stack(weights).mean(0)
 
 
 def modes(policy: GatedPolicy, data: TensorDict) -> Tensor:

@@ -58,6 +58,17 @@ def test_a_prior_of_the_state_alone():
     refused(message, prior=prior)
 
 
+def test_what_is_no_prior():
+    keys = ["observation", "action"]
+    other = TensorDictModule(nn.Linear(5, 3), keys, ["logits"])
+    wanted = (
+        "prior_network must write 'prior_logits' and have num_components, such as a PriorNetwork"
+    )
+    refused(f"{wanted}, got TensorDictModule that writes ['logits'].", prior=other)
+    uncounted = TensorDictModule(nn.Linear(5, 3), keys, ["prior_logits"])
+    refused(f"{wanted}, got TensorDictModule that writes ['prior_logits'].", prior=uncounted)
+
+
 def test_critics_of_each_component(make_batch):
     loss = make_loss(critics=make_critics(3))
     message = "qvalue_network must have one value, for all components, got 3."

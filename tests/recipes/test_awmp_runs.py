@@ -174,3 +174,17 @@ def test_goals_of_a_run(recipe, drawn, monkeypatch, capsys, tmp_path, acting):
                 value = loss.qvalue_network(observation=states[1], action=actions[row, column])
             each.append(value.item())
         assert kept["q_soft"][1, row, column].item() == pytest.approx(min(each), rel=1e-5)
+
+
+def test_there_is_nothing_to_split_with_one_component(recipe, monkeypatch, capsys):
+    _, folder = trained(recipe, "policy.num_components=1", "collector.total_frames=210")
+    monkeypatch.syspath_prepend(str(RECIPES))
+    import split
+
+    monkeypatch.setattr(sys, "argv", ["split.py", f"run={folder}"])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        split.main()
+    said = capsys.readouterr()
+    assert (end.value.code, said.out) == (2, "")
+    assert said.err == f"run={folder}: expected a run with several components.\n"

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from gate_cases import mean_gate
+from gate_cases import mean_weights
 from recipes.running import AWMP, RECIPES, build
 from scipy import stats
 from torchrl.envs.utils import ExplorationType, set_exploration_type
@@ -106,7 +106,14 @@ def check_lines(lines, gate, prior):
         expected = [math.exp(stats.entropy(mean)), information, *shares]
         assert numbers(line) == pytest.approx(expected, abs=6e-4)
     same = (gate.argmax(-1) == prior.argmax(-1)).double().mean().item()
-    assert last == f"gate and prior have the same heaviest component in {100 * same:.1f}%"
+    pairs = [
+        (gate[i].argmax() == prior[j].argmax())
+        for i in range(len(gate))
+        for j in range(len(prior))
+    ]
+    by_chance = sum(pairs).item() / len(pairs)
+    told = f"in {100 * same:.1f}% (by chance {100 * by_chance:.1f}%)"
+    assert last == f"gate and prior have the same heaviest component {told}"
 
 
 @torch.no_grad()
@@ -122,9 +129,8 @@ def by_hand(env, trainer, seed):
         rows.append(stepped.select("observation", "action")[~ended])
         ended |= stepped["next", "done"].squeeze(-1)
     data = torch.cat(rows)
-    gate = mean_gate(policy, data, 32, alpha=0.2, temperature=1.0)
-    inputs = torch.cat([data["observation"], data["action"]], -1)
-    return data, gate, trainer.loss_module.prior_network.module(inputs).softmax(-1)
+    prior = trainer.loss_module.prior_network
+    return data, *mean_weights(policy, prior, data, 128, alpha=0.2, temperature=1.0)
 
 
 def test_a_run_of_goals_by_hand(trained, runs, main, panels, tmp_path):
@@ -135,7 +141,7 @@ def test_a_run_of_goals_by_hand(trained, runs, main, panels, tmp_path):
     data, gate, prior = by_hand(MultiGoal(batch_size=[3]), trained[1]["goals"][1], 7)
     check_lines(lines, gate, prior)
     assert panels["points"].equal(data["observation"]) and panels["labels"] == ("x", "y")
-    assert list(panels["panels"]) == ["gate", "prior, of the action taken"]
+    assert list(panels["panels"]) == ["gate", "prior"]
     for found, expected in zip(panels["panels"].values(), (gate, prior), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
@@ -188,7 +194,7 @@ def test_numbers_of_splits_that_are_made_by_hand(split):
     prior = torch.tensor([[0.6, 0.4], [0.6, 0.4], [0.6, 0.4], [0.4, 0.6]], dtype=torch.float64)
     lines = split.describe(Split(torch.zeros(4, 3), gate, prior)).splitlines()
     check_lines(lines, gate, prior)
-    assert lines[3] == "gate and prior have the same heaviest component in 75.0%"
+    assert lines[3] == "gate and prior have the same heaviest component in 75.0% (by chance 50.0%)"
     halves = torch.eye(2).repeat(3, 1)
     lines = split.describe(Split(torch.zeros(6, 3), halves, halves.flip(0))).splitlines()
     told = "effective_components 2.000  information 0.693  share_0 0.500  share_1 0.500"
@@ -196,7 +202,7 @@ def test_numbers_of_splits_that_are_made_by_hand(split):
         "6 states, 2 components",
         f"gate   {told}",
         f"prior  {told}",
-        "gate and prior have the same heaviest component in 0.0%",
+        "gate and prior have the same heaviest component in 0.0% (by chance 50.0%)",
     ]
 
 
@@ -248,9 +254,9 @@ def refused(main, capsys, *arguments):
 
 
 def test_refused_runs(runs, main, capsys, tmp_path):
-    assert refused(main, capsys) == "run=: expected a folder in runs/awmp."
+    assert refused(main, capsys) == "run=: expected the folder of a run of awmp, in runs/awmp."
     line = refused(main, capsys, "run=runs/sacm/a")
-    assert line == "run=runs/sacm/a: expected a folder in runs/awmp."
+    assert line == "run=runs/sacm/a: expected the folder of a run of awmp, in runs/awmp."
     line = refused(main, capsys, "run=runs/awmp/a")
     assert line == "run=runs/awmp/a: expected the folder of a run, with its config.yaml."
     copy = tmp_path / "awmp" / "copy"

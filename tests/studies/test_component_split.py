@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from gate_cases import mean_gate
+from gate_cases import mean_weights
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from rollout_cases import staggered
@@ -79,10 +79,7 @@ def by_hand(env, policy, prior, seed=5):
         now = now["next"].exclude("reward")
     states, actions = map(torch.stack, zip(*rows, strict=True))
     data = TensorDict({"observation": states}, [len(states)])
-    gate = mean_gate(policy, data, 32, ALPHA, TEMPERATURE)
-    logits = prior.module(torch.cat([states, actions], -1)).detach()
-    weights = logits.exp() / logits.exp().sum(-1, keepdim=True)
-    return states, gate, weights
+    return states, *mean_weights(policy, prior, data, 128, ALPHA, TEMPERATURE)
 
 
 @pytest.mark.parametrize("acting", ["mixture", "convex"])
@@ -94,7 +91,7 @@ def test_weights_are_those_of_gate_and_prior(acting):
     assert split.observation.equal(states) and len(states) == 28
     torch.testing.assert_close(split.gate, gate, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(split.prior, weights, rtol=1e-4, atol=1e-5)
-    assert gate.argmax(-1).unique().numel() > 1 and weights.std(0).min() > 1e-3
+    assert gate.std(0).min() > 1e-3 and weights.std(0).min() > 1e-3
     assert not split.gate.requires_grad and not split.prior.requires_grad
 
 

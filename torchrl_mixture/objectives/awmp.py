@@ -47,8 +47,8 @@ class AWMPLoss(MixturePolicyLoss):
     :math:`y`. The weights :math:`p` are those of the prior, without gradient. With
     ``prior_action="replay"`` they are :math:`P(h \mid s, a)` for the action :math:`a` of the
     batch, as in the authors' code: each transition trains the components that it belongs to. With
-    ``"sampled"``, line 16 of algorithm 1, they are :math:`P(h \mid s, a_h)`, of each component's
-    own draw, divided by their sum, for these do not add up to one.
+    ``"sampled"``, our reading of line 16 of algorithm 1, which has one action of the mixture, they
+    are :math:`P(h \mid s, a_h)` of each component's own draw, divided by their sum.
 
     The gate's temperature :math:`T` is 1, as in the paper's equation 16 and the code: set it, or
     scale the rewards. Equation 18 is at its maximum with :math:`T = \alpha_g`; with the paper's

@@ -36,10 +36,10 @@ class AWMPPriorLoss(LossModule):
     in the authors' code; the paper leaves its expectation open.
 
     This loss has no critics. It reads ``"advantage"``, ``[*B, 1]``, which whoever trains them
-    writes to the batch before, such as :class:`~torchrl_mixture.trainers.PriorReplay`; the
-    paper's is :math:`\min_e Q_e(s, a) - V(s)` of target networks.
+    writes to the batch before, such as :class:`~torchrl_mixture.trainers.PriorReplay`: the
+    paper's :math:`Q(s, a) - V(s)`, by the code of the smaller critic and of target networks.
     :math:`\log \mu` is ``"action_log_prob"``, ``[*B]``, recorded at collection
-    (``return_log_prob`` of :func:`~torchrl_mixture.collectors.MixtureCollector`). Neither
+    (by :func:`~torchrl_mixture.collectors.GatedCollector`). Neither
     receives gradient. In the authors' code :math:`\mu` is the density of the noise that is added
     to the action times the weight of one component, and 1 in the random warm-up.
 

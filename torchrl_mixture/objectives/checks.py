@@ -77,7 +77,15 @@ def check_awmp_settings(
 
 
 def check_prior(prior_network: PriorNetwork, count: int, action_key: Any) -> None:
-    """Refuse a prior of other components, or of the state alone."""
+    """Refuse a prior of other components, or of the state alone, or what is none."""
+    if "prior_logits" not in prior_network.out_keys or not hasattr(
+        prior_network, "num_components"
+    ):
+        raise ValueError(
+            f"prior_network must write 'prior_logits' and have num_components, such as a "
+            f"PriorNetwork, got {type(prior_network).__name__} that writes "
+            f"{list(prior_network.out_keys)}."
+        )
     if prior_network.num_components != count:
         raise ValueError(
             f"prior_network must have the actor's {count} components, got "

@@ -20,15 +20,15 @@ from torchrl_mixture.modules import GatedPolicy
 
 __all__ = ["Split", "describe_split", "play_split", "plot_split"]
 
-NUM_GATES = 32
+NUM_DRAWS = 128
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 
 
 class Split(NamedTuple):
     """Visited states, observations ``[N, D]``, and of each the weights of components ``[N, K]``.
 
-    ``gate`` is the mean of 32 gates, each of new draws, ``prior`` that of the action which was
-    taken.
+    ``gate`` is the mean of 128 gates, each of new draws, ``prior`` the mean over 128 actions of
+    the policy.
     """
 
     observation: Tensor
@@ -66,10 +66,14 @@ def play_split(env: EnvBase, policy: GatedPolicy, prior: TensorDictModuleBase) -
         visited.append(stepped.exclude("next")[running])
         running = running & ~stepped["next", "done"].squeeze(-1)
     states = TensorDict.cat(visited)
+    gate = weights = torch.zeros((), device=env.device)
     with set_exploration_type(ExplorationType.RANDOM):
-        gates = [policy.get_dist(states).weights for _ in range(NUM_GATES)]
-    logits = prior(states.select(*prior.in_keys)).get("prior_logits")
-    return Split(states.get("observation"), torch.stack(gates).mean(0), logits.softmax(-1))
+        for _ in range(NUM_DRAWS):
+            gate = gate + policy.get_dist(states).weights / NUM_DRAWS
+            acted = policy(states.select(*policy.in_keys))
+            logits = prior(acted.select(*prior.in_keys)).get("prior_logits")
+            weights = weights + logits.softmax(-1) / NUM_DRAWS
+    return Split(states.get("observation"), gate, weights)
 
 
 def describe_split(weights: Tensor) -> dict[str, float]:
@@ -78,6 +82,10 @@ def describe_split(weights: Tensor) -> dict[str, float]:
     .. math::
         \exp H(\bar w), \qquad H(\bar w) - \frac1N \sum_n H(w_n), \qquad
         \bar w = \frac1N \sum_n w_n
+
+    Of weights that are means over :math:`n` draws, as those of a :class:`Split`, the information
+    is too high by their noise: by :math:`(K - 1) / (2 n)` where every draw gives all weight to
+    one component, and by less, the more equal its weights are.
 
     Arguments:
         weights: :math:`w`, ``[N, K]``.
@@ -96,7 +104,7 @@ def describe_split(weights: Tensor) -> dict[str, float]:
     heaviest = torch.bincount(weights.argmax(-1), minlength=weights.shape[-1]) / len(weights)
     return {
         "effective_components": F.effective_components(log_weights).item(),
-        "information": information.item(),
+        "information": information.clamp(min=0).item(),
         **{f"share_{index}": share.item() for index, share in enumerate(heaviest)},
     }
 
