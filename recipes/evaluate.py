@@ -10,6 +10,7 @@ import importlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -46,6 +47,7 @@ from torchrl_mixture.trainers import (
 RECIPES = Path(__file__).parent
 WITHOUT_POLICY = {"bandits", "goals", "split", Path(__file__).stem}
 COPIES = 10
+FIGURES = (".png", ".pdf", ".svg")
 
 
 @dataclass
@@ -89,6 +91,17 @@ def load_parts(path: Path, parts: dict[str, Any]) -> None:
     except (CheckpointError, OSError) as error:
         reason = one_line(error)
         raise Refusal(f"{path}: no policy of this run's settings ({reason}).") from error
+
+
+def check_figure(figure: str) -> None:
+    """Refuse a file that no figure can be written to, for the scripts that draw trained runs."""
+    if Path(figure).suffix not in FIGURES:
+        raise ConfigError("figure", figure, f"a file that ends in {', '.join(FIGURES)}")
+    if not Path(figure).parent.is_dir():
+        raise ConfigError("figure", figure, "a file in a folder that is there")
+    if not find_spec("matplotlib"):
+        allowed = "no figure, or first: pip install 'torchrl_mixture[plots]'"
+        raise ConfigError("figure", figure, allowed)
 
 
 class Policy:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,6 @@ from torchrl_mixture.trainers import (
     setting,
 )
 
-ENDINGS = (".png", ".pdf", ".svg")
 SINGLES = ("sac_mixture", "sacm", "awmp")  # recipes without latents whose critics can be drawn
 SINGLE = 4  # times the episodes of a latent that a policy without latents plays
 
@@ -192,13 +190,7 @@ def check(config: Config, runs: list[TrainedRun]) -> None:
         raise ConfigError("latent", config.latent, allowed)
     if not config.figure:
         return
-    if Path(config.figure).suffix not in ENDINGS:
-        raise ConfigError("figure", config.figure, f"a file that ends in {', '.join(ENDINGS)}")
-    if not Path(config.figure).parent.is_dir():
-        raise ConfigError("figure", config.figure, "a file in a folder that is there")
-    if not find_spec("matplotlib"):
-        allowed = "no figure, or first: pip install 'torchrl_mixture[plots]'"
-        raise ConfigError("figure", config.figure, allowed)
+    evaluate.check_figure(config.figure)
     if latent is None and single is None:
         drawn = ", ".join(("mede", *SINGLES))
         raise ConfigError("figure", config.figure, f"no figure without a run of {drawn}")

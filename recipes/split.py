@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import awmp
@@ -29,8 +28,6 @@ from torchrl_mixture.trainers import (
     setting,
 )
 
-ENDINGS = (".png", ".pdf", ".svg")
-
 
 @dataclass
 class Config:
@@ -45,15 +42,8 @@ def check(config: Config) -> None:
     recipe = Path(config.run).resolve().parent.name
     if recipe != "awmp":
         raise ConfigError("run", config.run, "the folder of a run of awmp, in runs/awmp")
-    if not config.figure:
-        return
-    if Path(config.figure).suffix not in ENDINGS:
-        raise ConfigError("figure", config.figure, f"a file that ends in {', '.join(ENDINGS)}")
-    if not Path(config.figure).parent.is_dir():
-        raise ConfigError("figure", config.figure, "a file in a folder that is there")
-    if not find_spec("matplotlib"):
-        allowed = "no figure, or first: pip install 'torchrl_mixture[plots]'"
-        raise ConfigError("figure", config.figure, allowed)
+    if config.figure:
+        evaluate.check_figure(config.figure)
 
 
 def play(config: Config) -> tuple[studies.Split, str]:

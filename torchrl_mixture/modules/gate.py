@@ -69,7 +69,8 @@ class GatedPolicy(TensorDictModuleBase):
     Where an exploration type other than ``RANDOM`` is set, the components' modes take the place
     of all draws, in the gate too, and ``"mixture"`` takes the heaviest component: nothing is
     random. (The authors' code evaluates with a gate of draws.) The entropy in the gate is then
-    :math:`-\log \pi_h` at the mode.
+    :math:`-\log \pi_h` at the mode, where the critics do not see how wide a component is: this
+    gate favours wide components.
 
     Arguments:
         actor: a policy whose distribution is a

@@ -46,9 +46,10 @@ class AWMPLoss(MixturePolicyLoss):
     The value network is trained towards :math:`\hat V`, every critic on the whole batch towards
     :math:`y`. The weights :math:`p` are those of the prior, without gradient. With
     ``prior_action="replay"`` they are :math:`P(h \mid s, a)` for the action :math:`a` of the
-    batch, as in the authors' code: each transition trains the components that it belongs to. With
-    ``"sampled"``, our reading of line 16 of algorithm 1, which has one action of the mixture, they
-    are :math:`P(h \mid s, a_h)` of each component's own draw, divided by their sum.
+    batch, as in the authors' code: independent of :math:`a_h`, so that they say how much a
+    component learns in a state, not which actions. ``"sampled"`` is our reading of line 16 of
+    algorithm 1, which has one action of the mixture: :math:`P(h \mid s, a_h)` of each component's
+    own draw, divided by their sum.
 
     The gate's temperature :math:`T` is 1, as in the paper's equation 16 and the code: set it, or
     scale the rewards. Equation 18 is at its maximum with :math:`T = \alpha_g`; with the paper's
@@ -79,10 +80,9 @@ class AWMPLoss(MixturePolicyLoss):
     gate's mean entropy is ``weight_entropy``), and ``prior_effective_components``,
     :math:`\exp H(\bar p)`.
 
-    The prior is not a part of this loss: it is neither among its parameters nor in its
-    ``state_dict``, and is trained, saved and moved by
-    :class:`~torchrl_mixture.objectives.AWMPPriorLoss`, whose ``"advantage"`` is that of
-    :meth:`advantage`.
+    The prior is neither among this loss's parameters nor in its ``state_dict``: it is trained,
+    saved and moved by :class:`~torchrl_mixture.objectives.AWMPPriorLoss`, whose ``"advantage"``
+    is that of :meth:`advantage`.
 
     Arguments:
         actor_network: a mixture policy with a

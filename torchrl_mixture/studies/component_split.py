@@ -17,11 +17,12 @@ from torchrl.envs.utils import ExplorationType, set_exploration_type
 from torchrl_mixture import functional as F
 from torchrl_mixture.analysis.figures import new_figure
 from torchrl_mixture.modules import GatedPolicy
+from torchrl_mixture.studies.multi_goal_figures import LATENT_COLORS
 
 __all__ = ["Split", "describe_split", "play_split", "plot_split"]
 
 NUM_DRAWS = 128
-COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+COLORS = (*LATENT_COLORS, "#F0E442", "#000000")
 
 
 class Split(NamedTuple):
@@ -44,6 +45,9 @@ def play_split(env: EnvBase, policy: GatedPolicy, prior: TensorDictModuleBase) -
         env: the task, of batch shape ``[N]``; it is reset first.
         policy: the policy.
         prior: the prior, such as :class:`~torchrl_mixture.modules.PriorNetwork`.
+
+    Returns:
+        the states of the episodes, each once, and the weights there.
 
     Example:
         >>> from torchrl_mixture.envs import MultiGoal
